@@ -1,4 +1,4 @@
-"""What a law is: a formula over arrays, its parameters with boxes and units, and where it comes from."""
+"""What a law is: a formula over arrays, its parameters with boxes and units, and its source."""
 
 from __future__ import annotations
 
