@@ -1,0 +1,199 @@
+"""Global minimum of many problems of one law at once, with a certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from isoflop.fit.newton import Problems, minimise, residual, values
+from isoflop.fit.numeric import numeric_chart
+from isoflop.fit.objective import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from isoflop.fit.newton import Minimum
+    from isoflop.law import Law
+    from isoflop.laws.coordinates import Chart
+
+    Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+CHUNK = 256  # problems a batch: the arrays stay in cache
+SAMPLES, KEPT, FOLLOWED = 128, 8, 3  # starts ranked, fitted roughly, followed to the end
+AGREE = 1e-9  # relative difference of objectives that counts as the same minimum
+NARROWING = 8.0  # factor between successive half-widths on the way to a narrow Huber loss
+
+
+class Solution(NamedTuple):
+    """P solved problems: coefficients (P, p) in the law's order, objective (P,), flags (P,).
+
+    `certified`: converged, no coordinate at its bound, and at least two independent starts
+    agreed on the minimum. `agreed` counts those starts, `bound` marks coordinates at a bound.
+    """
+
+    coefficients: Array
+    objective: Array
+    converged: Flags
+    certified: Flags
+    agreed: NDArray[np.int64]
+    bound: Flags
+    coordinates: Array
+
+
+def solve(
+    law: Law,
+    columns: Mapping[str, Array],
+    y: Array,
+    weights: Array | None = None,
+    *,
+    objective: Objective | None = None,
+    warm: Array | None = None,
+    seed: int = 0,
+) -> Solution:
+    """Fit `law` to P problems over the same n runs.
+
+    y: (n,) or (P, n) observed outputs, positive. weights: (P, n) or (n,): 0/1 for folds, counts
+    for resamples. warm: (P, p) or (p,) coefficients to start from in place of the global search
+    (a resample starts at the optimum of the whole table and at its own least-squares optimum).
+    Raises ValueError where y is not positive and finite.
+    """
+    objective = objective or Objective()
+    y = np.atleast_2d(np.asarray(y, dtype=float))
+    if not np.all(np.isfinite(y) & (y > 0)):
+        raise ValueError(f"law {law.name!r}: every {law.output} must be positive and finite")
+    w = np.ones((1, y.shape[1])) if weights is None else np.atleast_2d(np.asarray(weights, float))
+    inputs = {name: np.asarray(columns[name], dtype=float) for name in law.inputs}
+    chart: Chart = law.fast(inputs) if law.fast else numeric_chart(law, inputs)  # type: ignore[assignment]
+    count = max(len(y), len(w))
+    problems = Problems(np.log(y), w)
+    begin = None if warm is None else chart.from_params(np.atleast_2d(np.asarray(warm, float)))
+    parts = []
+    for first in range(0, count, CHUNK):
+        index = np.arange(first, min(first + CHUNK, count))
+        part = problems.take(index)
+        if begin is None:
+            parts.append(_search(chart, part, len(index), objective=objective, seed=seed))
+        else:
+            start = np.broadcast_to(begin, (count, begin.shape[1]))[index]
+            parts.append(_resume(chart, part, start, objective=objective))
+    minimum = _joined([m for m, _ in parts])
+    agreed = np.concatenate([a for _, a in parts])
+    edge = 1e-9 * (chart.upper - chart.lower)
+    bound = (minimum.u <= chart.lower + edge) | (minimum.u >= chart.upper - edge)
+    certified = minimum.converged & (agreed >= 2) & ~bound.any(axis=1)
+    r = residual(problems, chart.value(minimum.u), objective)
+    return Solution(
+        coefficients=chart.to_params(minimum.u),
+        objective=objective.value(r, problems.weights),
+        converged=minimum.converged,
+        certified=certified,
+        agreed=agreed,
+        bound=bound,
+        coordinates=minimum.u,
+    )
+
+
+def _search(
+    chart: Chart, problems: Problems, count: int, *, objective: Objective, seed: int
+) -> tuple[Minimum, NDArray[np.int64]]:
+    """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
+    samples = chart.starts(SAMPLES, seed)
+    ranked = [
+        _ranked(chart, problems.take(np.array([k])), samples, KEPT) for k in range(count)
+    ]
+    rough = minimise(
+        chart,
+        _repeated(problems, count, KEPT),
+        np.concatenate(ranked),
+        objective=Objective("lsqlog"),
+        width=np.inf,
+        tolerance=1e-5,
+        iterations=30,
+    )
+    order = np.argsort(rough.value.reshape(count, KEPT), axis=1)[:, :FOLLOWED]
+    pick = (np.arange(count)[:, None] * KEPT + order).ravel()
+    ended = narrowed(chart, _repeated(problems, count, FOLLOWED), rough.u[pick], objective=objective)
+    value = ended.value.reshape(count, FOLLOWED)
+    winner = np.argmin(value, axis=1)
+    best = value[np.arange(count), winner]
+    agreed = np.sum(value <= best[:, None] * (1 + AGREE) + 1e-300, axis=1)
+    return _at(ended, np.arange(count) * FOLLOWED + winner), agreed
+
+
+def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array:
+    """The `keep` samples nearest to the data once their amplitudes are solved for: (keep, p)."""
+    u = samples.copy()
+    if chart.amplitudes:
+        with np.errstate(over="ignore", invalid="ignore"):
+            terms = np.stack(chart.terms([atom.value(u) for atom in chart.atoms]), axis=1)
+            x = terms / np.exp(problem.log_y[0])  # (samples, terms, runs)
+        x = np.where(np.isfinite(x), x, 1e30)
+        size = np.maximum(np.mean(x, axis=2, keepdims=True), 1e-30)
+        x /= size
+        w = problem.weights[0]
+        normal = (x * w) @ x.transpose(0, 2, 1) + 1e-9 * w.sum() * np.eye(x.shape[1])
+        amplitude = np.linalg.solve(normal, (x @ w)[..., None])[..., 0]
+        amplitude = np.maximum(amplitude, 0.01) / size[..., 0]
+        for k, group in enumerate(chart.amplitudes):
+            u[:, group] += np.log(amplitude[:, k, None])
+    u = np.clip(u, chart.lower, chart.upper)
+    many = Problems(problem.log_y, problem.weights)
+    rank = values(chart, many, u, objective=Objective("lsqlog"), width=np.inf)
+    return u[np.argsort(rank, kind="stable")[:keep]]
+
+
+def _repeated(problems: Problems, count: int, times: int) -> Problems:
+    """Each problem `times` times in a row."""
+    index = np.repeat(np.arange(count), times)
+    return Problems(
+        np.broadcast_to(problems.log_y, (count, problems.log_y.shape[1]))[index],
+        np.broadcast_to(problems.weights, (count, problems.weights.shape[1]))[index],
+    )
+
+
+def _resume(
+    chart: Chart, problems: Problems, start: Array, *, objective: Objective
+) -> tuple[Minimum, NDArray[np.int64]]:
+    """From given coordinates, and from the problem's own least-squares minimum: the better."""
+    direct = minimise(chart, problems, start, objective=objective, width=_first_width(objective))
+    if objective.width < _first_width(objective):
+        direct = narrowed(chart, problems, direct.u, objective=objective)
+    if objective.kind in ("lsq", "lsqlog"):
+        return direct, np.ones(len(start), np.int64)
+    smooth = minimise(
+        chart, problems, start, objective=Objective("lsqlog"), width=np.inf, tolerance=1e-8
+    )
+    second = narrowed(chart, problems, smooth.u, objective=objective)
+    better = second.value < direct.value
+    out = _joined([direct, second])
+    pick = np.arange(len(start)) + len(start) * better
+    agree = np.abs(second.value - direct.value) <= AGREE * np.abs(direct.value)
+    return _at(out, pick), 1 + agree.astype(np.int64)
+
+
+def _first_width(objective: Objective) -> float:
+    return max(objective.width, 1e-3) if np.isfinite(objective.width) else np.inf
+
+
+def narrowed(chart: Chart, problems: Problems, u: Array, *, objective: Objective) -> Minimum:
+    """Minimise through a falling sequence of half-widths down to the objective's own."""
+    if np.isfinite(objective.width):
+        width = _first_width(objective) * NARROWING
+        while width > objective.width * 1.5:
+            u = minimise(
+                chart, problems, u, objective=objective, width=width, tolerance=1e-4, iterations=30
+            ).u
+            width /= NARROWING
+    return minimise(chart, problems, u, objective=objective, width=objective.width)
+
+
+def _at(minimum: Minimum, index: Array) -> Minimum:
+    return type(minimum)(*(part[index] for part in minimum))
+
+
+def _joined(parts: list[Minimum]) -> Minimum:
+    return type(parts[0])(*(np.concatenate(part) for part in zip(*parts, strict=True)))
