@@ -32,7 +32,8 @@ def cells(name: str, column: Any) -> Sequence[Any]:
             "one value per run"
         )
     if isinstance(column, np.ma.MaskedArray):
-        column = column.astype(object).filled(None)
+        hidden = np.ma.getmaskarray(column).tolist()
+        column = [None if h else v for h, v in zip(hidden, column.data.tolist(), strict=True)]
     if isinstance(column, (list, tuple)):
         return column
     array = np.asarray(column)

@@ -111,19 +111,18 @@ def check_repeats(data: Data, seeds: bool) -> None:
         loss = data["loss"][row - 1]
         key = (group, data["seed"][row - 1]) if "seed" in data else (group,)
         earlier = first.setdefault(key, row)
-        if earlier == row:
+        if earlier == row or (seeds and "seed" not in data):
             continue
         if data["loss"][earlier - 1] == loss:
             raise ValueError(
                 f"rows {earlier} and {row} are the same run twice (column 'loss' {loss:g}); "
-                "drop one of them"
+                "drop one of them, or say seeds=True"
             )
-        if not seeds or "seed" in data:
-            raise ValueError(
-                f"rows {earlier} and {row} are one configuration with different values in column "
-                f"'loss' ({data['loss'][earlier - 1]:g}, {loss:g}); add a 'seed' column that "
-                "tells them apart, say seeds=True, or add the column in which they differ"
-            )
+        raise ValueError(
+            f"rows {earlier} and {row} are one configuration with different values in column "
+            f"'loss' ({data['loss'][earlier - 1]:g}, {loss:g}); add a 'seed' column that tells "
+            "them apart, say seeds=True, or add the column in which they differ"
+        )
 
 
 def check_for(data: Data, law: LawLike) -> None:

@@ -36,13 +36,16 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     ),
     "tokens": (
         "D", "n_tokens", "num_tokens", "d_tokens", "tokens_seen", "training_tokens",
-        "train_tokens", "total_tokens", "tokens_trained", "dataset_size",
+        "train_tokens", "total_tokens", "tokens_trained", "dataset_size", "data_size",
     ),
     "flops": (
         "C", "flop", "training_flop", "training_flops", "train_flops", "total_flops", "compute",
         "train_compute", "flops_6nd",
     ),
-    "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss", "lm_loss", "final_loss"),
+    "loss": (
+        "val_loss", "validation_loss", "loss_validation", "eval_loss", "test_loss", "lm_loss",
+        "final_loss",
+    ),
     "unique_tokens": ("U", "n_unique_tokens"),
     "seed": ("random_seed",),
     "run": ("run_name", "run_id", "name", "exp_name", "experiment_name", "model_name"),

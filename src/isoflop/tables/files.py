@@ -78,9 +78,7 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
             continue
         row = len(rows) + 1
         try:
-            value = json.loads(
-                line, object_pairs_hook=_unique, parse_constant=lambda c: _refuse_constant(c)
-            )
+            value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"row {row}: not a JSON object a line ({error})") from None
         if not isinstance(value, dict):

@@ -233,7 +233,7 @@ class Runs:
 
     def __str__(self) -> str:
         head = ("column", "low", "high", "decades", "distinct", "counted as", "from")
-        lines = [head]
+        lines: list[tuple[str, ...]] = [head]
         for name, array in self.data.items():
             counted = self.conventions.get(name) or UNITS.get(name, "")
             lines.append((name, *_span(name, array), counted, self.origin.get(name, "")))
@@ -274,9 +274,10 @@ def checked(runs: Runs) -> Runs:
     checks.check_positive(data)
     checks.check_scale(data)
     checks.check_repeats(data, runs.seeds)
+    order = [*(role for role in SYNONYMS if role in data), *data]
     return replace(
         runs,
-        data=MappingProxyType({name: _frozen(array) for name, array in data.items()}),
+        data=MappingProxyType({name: _frozen(data[name]) for name in order}),
         conventions=MappingProxyType(dict(runs.conventions)),
         origin=MappingProxyType(dict(runs.origin)),
     )
