@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,8 +67,7 @@ def solve(
     if not np.all(np.isfinite(y) & (y > 0)):
         raise ValueError(f"law {law.name!r}: every {law.output} must be positive and finite")
     w = np.ones((1, y.shape[1])) if weights is None else np.atleast_2d(np.asarray(weights, float))
-    inputs = {name: np.asarray(columns[name], dtype=float) for name in law.inputs}
-    chart: Chart = law.fast(inputs) if law.fast else numeric_chart(law, inputs)  # type: ignore[assignment]
+    chart = chart_of(law, columns)
     count = max(len(y), len(w))
     problems = Problems(np.log(y), w)
     begin = None if warm is None else chart.from_params(np.atleast_2d(np.asarray(warm, float)))
@@ -97,14 +97,48 @@ def solve(
     )
 
 
+def chart_of(law: Law, columns: Mapping[str, Array]) -> Chart:
+    """The law's own coordinates on these columns, or numeric ones."""
+    inputs = {name: np.asarray(columns[name], dtype=float) for name in law.inputs}
+    return law.fast(inputs) if law.fast else numeric_chart(law, inputs)  # type: ignore[return-value]
+
+
+def jacobian(law: Law, columns: Mapping[str, Array], point: Solution) -> Array:
+    """d ln(prediction) / d coordinates at the first problem's minimum, bound ones left out."""
+    _, expansion = chart_of(law, columns).expand(point.coordinates[:1])
+    return expansion.jacobian()[0][:, ~point.bound[0]]
+
+
+def profile(
+    law: Law,
+    columns: Mapping[str, Array],
+    y: Array,
+    weights: Array,
+    *,
+    start: Array,
+    index: int,
+    grid: Array,
+) -> Array:
+    """Least squares of logs with one coordinate pinned at each value of `grid`: (len(grid),)."""
+    chart = chart_of(law, columns)
+    problems = Problems(np.log(y)[None], weights[None])
+    u = chart.from_params(start[None])
+    out = np.empty(len(grid))
+    smooth = Objective("lsqlog")
+    for k in np.argsort(np.abs(grid - u[0, index])):  # outwards, each from the nearest solved
+        lower, upper = chart.lower.copy(), chart.upper.copy()
+        lower[index] = upper[index] = grid[k]
+        pinned = replace(chart, lower=lower, upper=upper)
+        out[k] = minimise(pinned, problems, u, objective=smooth, width=np.inf).value[0]
+    return out
+
+
 def _search(
     chart: Chart, problems: Problems, count: int, *, objective: Objective, seed: int
 ) -> tuple[Minimum, NDArray[np.int64]]:
     """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
     samples = chart.starts(SAMPLES, seed)
-    ranked = [
-        _ranked(chart, problems.take(np.array([k])), samples, KEPT) for k in range(count)
-    ]
+    ranked = [_ranked(chart, problems.take(np.array([k])), samples, KEPT) for k in range(count)]
     rough = minimise(
         chart,
         _repeated(problems, count, KEPT),
@@ -116,7 +150,9 @@ def _search(
     )
     order = np.argsort(rough.value.reshape(count, KEPT), axis=1)[:, :FOLLOWED]
     pick = (np.arange(count)[:, None] * KEPT + order).ravel()
-    ended = narrowed(chart, _repeated(problems, count, FOLLOWED), rough.u[pick], objective=objective)
+    ended = narrowed(
+        chart, _repeated(problems, count, FOLLOWED), rough.u[pick], objective=objective
+    )
     value = ended.value.reshape(count, FOLLOWED)
     winner = np.argmin(value, axis=1)
     best = value[np.arange(count), winner]

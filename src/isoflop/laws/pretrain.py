@@ -60,7 +60,9 @@ def spread(
 ) -> Array:
     """(count, size) starts: the free coordinates spread over their quantiles, the others 0."""
     out = np.zeros((count, size))
-    for (index, quantile), point in zip(free.items(), halton(count, len(free), seed).T, strict=True):
+    for (index, quantile), point in zip(
+        free.items(), halton(count, len(free), seed).T, strict=True
+    ):
         out[:, index] = quantile(point)
     return out
 
@@ -229,7 +231,9 @@ def tied_chart(columns: Mapping[str, Array]) -> Chart:
 
 def _tied(p: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
     compute, ratio = 6 * x["params"] * x["tokens"], x["tokens"] / x["params"]
-    return p["E"] + (p["a"] * ratio ** p["eta"] + p["b"] * ratio ** -p["eta"]) * compute ** -p["eta"]
+    return (
+        p["E"] + (p["a"] * ratio ** p["eta"] + p["b"] * ratio ** -p["eta"]) * compute ** -p["eta"]
+    )
 
 
 TIED = Law(
@@ -361,8 +365,7 @@ SKALING = Law(
     equation="L = E + A (N^-alpha + R D^-beta)^k",
     formula=lambda p, x: (
         p["E"]
-        + p["A"]
-        * (x["params"] ** -p["alpha"] + p["R"] * x["tokens"] ** -p["beta"]) ** p["k"]
+        + p["A"] * (x["params"] ** -p["alpha"] + p["R"] * x["tokens"] ** -p["beta"]) ** p["k"]
     ),
     params=(
         Param(name="E", low=0, high=50, start=(0.1, 3), unit="nats/token", meaning="floor"),

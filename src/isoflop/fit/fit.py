@@ -1,0 +1,143 @@
+"""Law + runs -> Fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isoflop.fit import draws as redraw
+from isoflop.fit.diagnostics import diagnose
+from isoflop.fit.objective import Objective
+from isoflop.fit.result import Fit
+from isoflop.fit.solve import Solution, jacobian, solve
+from isoflop.law import Law
+from isoflop.laws import find
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.fit.draws import Method
+    from isoflop.tables import Runs
+
+    Array = NDArray[np.float64]
+
+
+def fit(
+    runs: Runs,
+    law: Law | str = "chinchilla",
+    *,
+    objective: Objective | str = "huber",
+    draws: int = 1000,
+    method: Method = "wild",
+    level: float = 0.95,
+    weights: Array | None = None,
+    groups: str | None = None,
+    diagnostics: bool = True,
+    seed: int = 0,
+) -> Fit:
+    """Fit `law` to `runs` at the global minimum of `objective`, with draws and diagnostics.
+
+    weights: (n,) multiplies each run's part of the objective (or a column `weight`).
+    method: `wild` keeps the design (sweeps), `pairs` resamples runs (observational tables),
+    `cluster` resamples the column named by `groups` (seeds, checkpoints), then runs within it.
+    Raises ValueError where the table cannot carry the law, with the cheapest cure.
+    """
+    law = find(law) if isinstance(law, str) else law
+    objective = Objective(objective) if isinstance(objective, str) else objective  # type: ignore[arg-type]
+    runs.check_for(law)
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level:g}")
+    columns = {name: np.asarray(runs[name], dtype=float) for name in law.inputs}
+    y = np.asarray(runs[law.output], dtype=float)
+    w = _weights(runs, weights)
+    point = solve(law, columns, y, w, objective=objective, seed=seed)
+    theta = point.coefficients[0]
+    predicted = law.predict(point.coefficients, columns)[0]
+    residuals = np.log(y / predicted)
+    redrawn = _redraw(
+        law, columns, y, w, point=point, objective=objective, draws=draws, method=method,
+        groups=None if groups is None else runs[groups], seed=seed,
+    )  # fmt: skip
+    kept = redrawn[np.isfinite(redrawn).all(axis=1)]
+    tail = (1 - level) / 2
+    intervals = {
+        name: (float(np.quantile(kept[:, k], tail)), float(np.quantile(kept[:, k], 1 - tail)))
+        for k, name in enumerate(law.names)
+        if len(kept)
+    }
+    return Fit(
+        law=law,
+        runs=runs.name,
+        runs_hash=runs.hash,
+        objective=objective,
+        objective_value=float(point.objective[0]),
+        theta=theta,
+        draws=kept,
+        method=method,
+        level=level,
+        intervals=intervals,
+        certified=bool(point.certified[0]),
+        certificate=_certificate(point),
+        residuals=residuals,
+        diagnostics=diagnose(
+            law, columns, y, w, point=point, objective=objective, draws=kept, runs=runs
+        )
+        if diagnostics
+        else {},
+    )
+
+
+def _weights(runs: Runs, weights: Array | None) -> Array:
+    if weights is None:
+        return np.asarray(runs["weight"], float) if "weight" in runs else np.ones(len(runs))
+    weights = np.asarray(weights, dtype=float)
+    if weights.shape != (len(runs),) or not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise ValueError(f"weights must be {len(runs)} finite numbers of 0 or more, one a run")
+    return weights
+
+
+def _certificate(point: Solution) -> str:
+    if not point.converged[0]:
+        return "the solver did not converge"
+    if point.bound[0].any():
+        return "a coefficient lies at the edge of its box: the runs do not hold it"
+    if point.agreed[0] < 2:
+        return "one start only reached the best minimum found"
+    return f"{point.agreed[0]} independent starts agree to 1e-9"
+
+
+def _redraw(
+    law: Law,
+    columns: dict[str, Array],
+    y: Array,
+    w: Array,
+    *,
+    point: Solution,
+    objective: Objective,
+    draws: int,
+    method: Method,
+    groups: Any,
+    seed: int,
+) -> Array:
+    """(draws, p) refits; every one starts at the optimum and at its own least-squares optimum."""
+    if draws == 0:
+        return np.empty((0, len(law.params)))
+    rng = np.random.default_rng(seed)
+    if method == "wild":
+        hat = redraw.leverage(jacobian(law, columns, point), w)
+        predicted = law.predict(point.coefficients, columns)[0]
+        outputs = redraw.wild(predicted, np.log(y / predicted), hat, draws=draws, rng=rng)
+        solved = solve(law, columns, outputs, w, objective=objective, warm=point.coefficients[0])
+    elif method in ("pairs", "cluster"):
+        if method == "cluster" and groups is None:
+            raise ValueError("method 'cluster' needs groups: the name of the column to resample")
+        counts = (
+            redraw.pairs(len(y), draws=draws, rng=rng)
+            if method == "pairs"
+            else redraw.cluster(np.asarray(groups), draws=draws, rng=rng)
+        )
+        solved = solve(law, columns, y, counts * w, objective=objective, warm=point.coefficients[0])
+    else:
+        raise ValueError(f"no method {method!r}; choose wild, pairs or cluster")
+    return np.where(solved.converged[:, None], solved.coefficients, np.nan)
