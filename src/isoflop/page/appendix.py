@@ -1,0 +1,168 @@
+"""The sections that let a reader check the answer: laws, noise, runs, how to reproduce."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from isoflop import figures
+from isoflop.page.element import Child, node
+from isoflop.page.numerals import count, loss, percent, significant
+from isoflop.page.parts import Head, drawing, facts, section, soft, table
+from isoflop.page.report import Column, Fact, LawFit, Report
+
+
+def laws(report: Report) -> Element | None:
+    """Every fitted law with its coefficients and what to distrust."""
+    if not report.laws:
+        return None
+    return section("laws", "Laws", *[law(shown, report.loss_unit) for shown in report.laws])
+
+
+def law(shown: LawFit, unit: str) -> Element:
+    """One law: equation, certificate, coefficients, diagnostics."""
+    heads = [
+        Head(text="coefficient", kind="short"), Head(text="value"), Head(text="interval"),
+        Head(text="unit", kind="short"), Head(text="", kind="short"),
+    ]  # fmt: skip
+    rows: list[list[Child]] = [
+        [
+            node("code", None, c.name),
+            significant(c.value, 9),
+            f"{significant(c.low)} to {significant(c.high)} ({percent(c.level, digits=0)})",
+            c.unit,
+            node("span", {"class": "no"}, "at its bound") if c.at_bound else "",
+        ]
+        for c in shown.coefficients
+    ]
+    state = node("span", {"class": "hit"}, "certified") if shown.certified else node(
+        "span", {"class": "no"}, "not certified"
+    )  # fmt: skip
+    extra = [
+        ("Influence", "runs whose removal moves the answer most", shown.influence),
+        ("Sensitivity", "the answer under other loss functions", shown.sensitivity),
+    ]
+    more: list[Child] = []
+    for title, note, items in extra:
+        if items:
+            more += [node("h4", None, f"{title}: {note}"), facts(items)]
+    if shown.citation:
+        more.append(soft(shown.citation))
+    details = node("details", None, node("summary", None, "Influence and sensitivity"), *more)
+    return node(
+        "div",
+        {"class": "law"},
+        node("h3", None, shown.title),
+        node("p", {"class": "equation"}, shown.equation),
+        node("p", None, "Global optimum ", state, f": {shown.reason}. ",
+             f"{shown.objective} {significant(shown.objective_value, 9)}."),
+        table(f"Coefficients of {shown.law}, loss in {unit}", heads, rows),
+        facts(shown.diagnostics),
+        details if more else None,
+    )  # fmt: skip
+
+
+def noise(report: Report) -> Element | None:
+    """The noise floor and the check for a phase change."""
+    if report.noise is None and not report.slopes:
+        return None
+    parts: list[Child] = []
+    if report.noise is not None:
+        n = report.noise
+        place = f" at {n.where}" if n.where else ""
+        parts.append(
+            node("p", None, f"Over {n.seeds} seeds{place} the loss has a standard deviation of ",
+                 node("strong", None, f"{n.sd:.4f} {report.loss_unit}"),
+                 f" ({percent(n.relative, digits=2)}). No forecast can be sharper.")
+        )  # fmt: skip
+    if report.slopes:
+        parts += slopes(report)
+    return section("noise", "Noise floor and local slopes", *parts)
+
+
+def slopes(report: Report) -> list[Child]:
+    """Where the loss falls faster than it did one step before, no smooth law holds."""
+    steps = [
+        {"params": s.params, "tokens_from": s.tokens_from, "tokens_to": s.tokens_to,
+         "drop": s.drop, "abrupt": s.abrupt}
+        for s in report.slopes
+    ]  # fmt: skip
+    heads = [
+        Head(text="params"), Head(text="tokens", kind="short"),
+        Head(text="fall per doubling", note=report.loss_unit), Head(text="", kind="short"),
+    ]  # fmt: skip
+    rows: list[list[Child]] = [
+        [
+            count(s.params),
+            f"{count(s.tokens_from)} to {count(s.tokens_to)}",
+            loss(s.drop),
+            node("span", {"class": "no"}, "abrupt") if s.abrupt else "",
+        ]
+        for s in report.slopes
+    ]
+    lead = "A smooth law falls less with each doubling of tokens; a step that is steeper than the one before it marks a phase change."  # noqa: E501
+    return [
+        node("p", None, lead),
+        drawing(figures.local_slopes(steps=steps, loss_unit=report.loss_unit)),
+        node(
+            "details",
+            None,
+            node("summary", None, "Numbers of this figure"),
+            table("Fall of the loss, size by size", heads, rows),
+        ),
+    ]
+
+
+def runs(report: Report) -> Element:
+    """Every run, with the units and conventions of its columns."""
+    heads = [
+        Head(
+            text=c.name,
+            note=", ".join(word for word in (c.unit, c.convention) if word),
+            kind=column_kind(c),
+        )
+        for c in report.runs
+    ]
+    rows: list[list[Child]] = [
+        [written(c, value) for c, value in zip(report.runs, values, strict=True)]
+        for values in zip(*(c.values for c in report.runs), strict=True)
+    ]
+    grid = table(f"{len(rows)} runs", heads, rows)
+    lead = f"params: {report.params_convention}; FLOPs: {report.flops_convention}."
+    if len(rows) > 40:
+        grid = node("details", None, node("summary", None, f"All {len(rows)} runs"), grid)
+    return section("runs", "Runs", soft(lead), grid)
+
+
+def column_kind(column: Column) -> str:
+    if all(isinstance(v, int | float) or v is None for v in column.values):
+        return "number"
+    return "name" if column.name == "run" else "short"
+
+
+def written(column: Column, value: str | int | float | None) -> str:
+    """A cell of the run table; whole numbers in full, so that they can be copied."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if column.name == "flops":
+        return f"{value:.3e}".replace("e+", "e")
+    if column.name in ("loss", "bits_per_byte"):
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if float(value).is_integer() else significant(float(value))
+
+
+def reproduce(report: Report) -> Element:
+    """The commands, versions, machine and data behind the page."""
+    how = report.reproduce
+    items = [Fact(name="corpus", value=how.corpus)] if how.corpus else []
+    if how.corpus_hash:
+        items.append(Fact(name="corpus sha256", value=how.corpus_hash))
+    if how.machine:
+        items.append(Fact(name="machine", value=how.machine))
+    if how.seeds:
+        items.append(Fact(name="seeds", value=", ".join(map(str, how.seeds))))
+    items += [Fact(name=name, value=value) for name, value in how.versions.items()]
+    items += how.facts
+    lines = node("pre", {"tabindex": 0}, node("code", None, "\n".join(how.commands)))
+    return section("reproduce", "Reproduce", lines, facts(items))

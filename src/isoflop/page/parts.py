@@ -1,0 +1,151 @@
+"""The parts that every section is made of: tables, figures with their keys, lists of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from isoflop.figures import grammar
+from isoflop.page.element import Child, node
+from isoflop.page.report import Fact
+from isoflop.page.svg import render
+
+MEANING = {
+    "measured": "measured range",
+    "median": "median of the pool",
+    "band50": "50%",
+    "band90": "90%",
+    "band95": "95%",
+    "member": "each law of the pool, darker with weight",
+    "trusted": "end of the backtested span",
+    "interval50": "50%",
+    "interval90": "90%",
+    "interval95": "95%",
+    "forecast": "forecast",
+    "observed": "observed",
+    "best": "bracketed minimum",
+    "unbracketed": "minimum at the edge of the runs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The head of a table's column; `kind` is the class of its cells."""
+
+    text: str
+    note: str = ""
+    kind: str = "number"
+
+
+def section(anchor: str, title: str, *children: Child) -> Element:
+    return node("section", {"id": anchor}, node("h2", None, title), *children)
+
+
+def soft(text: str) -> Element:
+    return node("p", {"class": "soft"}, text)
+
+
+def cell(content: Child, kind: str) -> Element:
+    """A table cell; names are set apart from the direction of the text around them."""
+    if kind == "name" and isinstance(content, str):
+        content = node("bdi", None, content)
+    return node("td", {"class": kind}, content)
+
+
+def table(
+    caption: str,
+    heads: Sequence[Head],
+    rows: Sequence[Sequence[Child]],
+    *,
+    marked: Sequence[bool] = (),
+) -> Element:
+    """A table that scrolls inside its own box; its first column heads the rows."""
+    top = [
+        node(
+            "th",
+            {"scope": "col", "class": head.kind},
+            head.text,
+            node("small", None, head.note) if head.note else None,
+        )
+        for head in heads
+    ]
+    body = []
+    for index, row in enumerate(rows):
+        first = node("bdi", None, row[0]) if isinstance(row[0], str) else row[0]
+        label = node("th", {"scope": "row", "class": heads[0].kind}, first)
+        rest = [cell(c, h.kind) for c, h in zip(row[1:], heads[1:], strict=True)]
+        style = "pool" if marked and marked[index] else None
+        body.append(node("tr", {"class": style}, label, *rest))
+    grid = node(
+        "table",
+        None,
+        node("caption", None, caption),
+        node("thead", None, node("tr", None, *top)),
+        node("tbody", None, *body),
+    )
+    box = {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": caption}
+    return node("div", box, grid)
+
+
+def drawing(figure: Mapping[str, Any], caption: str = "", *, half: bool = False) -> Element:
+    """A figure drawn for a wide and for a narrow page, with its key and caption."""
+    height = figure["height"]
+    wide, narrow = ((420, 300) if half else (848, height)), (358, min(height, 330))
+    return node(
+        "figure",
+        None,
+        key(figure),
+        render(figure, width=wide[0], height=wide[1], style="wide"),
+        render(figure, width=narrow[0], height=narrow[1], style="narrow"),
+        node("figcaption", None, caption) if caption else None,
+    )
+
+
+def key(figure: Mapping[str, Any]) -> Element | None:
+    """What the colours and marks of a figure mean."""
+    items = []
+    colored = [la["encoding"]["color"] for la in figure["layer"] if "color" in la["encoding"]]
+    if colored:
+        scale = colored[-1]["scale"]
+        items.append(node("li", None, f"{colored[-1]['title']}:"))
+        for label, hue in zip(scale["domain"], scale["range"], strict=True):
+            shade = f"k{grammar.SIZES.index(hue)}"
+            dot = node("circle", {"class": f"run {shade}", "cx": 11, "cy": 7, "r": 5})
+            items.append(node("li", None, swatch(dot), label))
+    styles = dict.fromkeys(la["mark"]["style"] for la in figure["layer"])
+    for style in styles:
+        if style in MEANING and not (style == "interval95" and "median" in styles):
+            items.append(node("li", None, swatch(sample(style)), MEANING[style]))
+    return node("ul", {"class": "key"}, *items) if items else None
+
+
+def swatch(mark: Element) -> Element:
+    return node("svg", {"viewBox": "0 0 22 14", "aria-hidden": "true"}, mark)
+
+
+def sample(style: str) -> Element:
+    """A small specimen of a mark."""
+    if style.startswith("band") or style == "measured":
+        return node("rect", {"class": style, "x": 1, "y": 1, "width": 20, "height": 12})
+    if style in ("observed", "best", "unbracketed"):
+        return node("path", {"class": style, "d": "M11 1l6 6l-6 6l-6 -6z"})
+    if style == "forecast":
+        return node("circle", {"class": style, "cx": 11, "cy": 7, "r": 4.5})
+    return node("line", {"class": style, "x1": 1, "y1": 7, "x2": 21, "y2": 7})
+
+
+def facts(items: Sequence[Fact]) -> Element | None:
+    """A list of names and values."""
+    pairs = []
+    for item in items:
+        note = node("small", None, f" {item.note}") if item.note else None
+        value = node("dd", None, node("bdi", None, item.value), note)
+        pairs += [node("dt", None, node("bdi", None, item.name)), value]
+    return node("dl", None, *pairs) if pairs else None
+
+
+def verdict(word: str) -> Element:
+    style = word if word in ("hit", "miss", "sealed") else "sealed"
+    return node("span", {"class": style}, "sealed, not yet run" if word == "sealed" else word)

@@ -1,0 +1,295 @@
+"""The sections that carry the answer: sentence, warnings, curve, valley, backtest, ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from isoflop import figures
+from isoflop.page.element import Child, node
+from isoflop.page.numerals import count, duration, loss, percent, power, significant
+from isoflop.page.parts import Head, drawing, section, soft, table, verdict
+from isoflop.page.report import Curve, Report, Sealed, Slice, Valley
+
+MISSING = "–"
+
+
+def opening(report: Report) -> list[Element]:
+    """The sentence, how the last forecast did, and what to distrust."""
+    parts = [node("h1", None, *sentence(report))]
+    if report.headline is not None and report.headline.basis:
+        parts.append(soft(f"Interval from {report.headline.basis}."))
+    scored = [s for s in report.ledger if s.observed is not None]
+    if scored:
+        parts.append(outcome(scored[-1], report.loss_unit))
+    for warn in report.warnings:
+        style = "warn grave" if warn.grave else "warn"
+        cure = node("p", None, warn.cure) if warn.cure else None
+        parts.append(
+            node("div", {"class": style, "role": "note"}, node("p", None, warn.text), cure)
+        )
+    return parts
+
+
+def sentence(report: Report) -> list[Child]:
+    """What to train next, what it costs, what loss to expect."""
+    head = report.headline
+    if head is None:
+        return [node("bdi", None, report.title)]
+    cost: list[Child] = [strong(f"{power(head.flops)} FLOPs")]
+    if head.core_seconds is not None:
+        cost += [", ", strong(duration(head.core_seconds)), " of one core"]
+    if head.wall_seconds is not None:
+        cost += [" (", strong(duration(head.wall_seconds)), " on the clock)"]
+    if head.cost:
+        cost += [", ", strong(head.cost)]
+    return [
+        "Train ", strong(f"{count(head.params)} parameters"), " on ",
+        strong(f"{count(head.tokens)} tokens"), " next: ", *cost, ". Expect a loss of ",
+        strong(f"{loss(head.loss)} {report.loss_unit}"),
+        f" ({percent(head.level, digits=0)}: {loss(head.low)} to {loss(head.high)}).",
+    ]  # fmt: skip
+
+
+def strong(text: str) -> Element:
+    return node("strong", None, text)
+
+
+def outcome(sealed: Sealed, unit: str) -> Element:
+    """The verdict on the newest forecast that has been opened."""
+    middle, seen = sealed.quantiles.get("0.5"), sealed.observed
+    forecast = f"{loss(middle)} {unit} forecast, " if middle is not None else ""
+    error = f", {percent(sealed.error, sign=True)} off" if sealed.error is not None else ""
+    return node(
+        "p",
+        {"class": "outcome"},
+        "The last sealed forecast: ", verdict(sealed.verdict),
+        f". {forecast}{loss(seen or 0.0)} observed{error}. ",
+        node("a", {"href": "#ledger"}, "Ledger"),
+    )  # fmt: skip
+
+
+def curve(report: Report) -> Element | None:
+    """Loss against compute."""
+    shown = report.curve
+    if shown is None:
+        return None
+    names = ("run", "params", "tokens", "flops", "loss")
+    target = None
+    if shown.target is not None:
+        t = shown.target
+        target = {"flops": t.flops, "loss": t.loss, "low": t.low, "high": t.high,
+                  "level": t.level, "observed": t.observed}  # fmt: skip
+    figure = figures.loss_curve(
+        runs={name: report.column(name) for name in names},
+        flops=shown.flops,
+        median=shown.median,
+        bands={b.level: (b.low, b.high) for b in shown.bands},
+        members={m.law: (m.weight, m.loss) for m in shown.members},
+        measured=shown.measured,
+        trusted_to=shown.trusted_to,
+        target=target,
+        loss_unit=report.loss_unit,
+    )
+    path = f"The pool's curve is drawn for {shown.path}." if shown.path else ""
+    return section(
+        "curve", "Loss against compute", drawing(figure, path), curve_table(shown, report.loss_unit)
+    )
+
+
+def curve_table(shown: Curve, unit: str) -> Element:
+    """The curve's numbers at no more than twelve points of its grid."""
+    step = -(-len(shown.flops) // 12)
+    rows: list[list[Child]] = []
+    bands = sorted(shown.bands, key=lambda b: b.level)
+    for k in range((len(shown.flops) - 1) % step, len(shown.flops), step):
+        ranges = [f"{loss(b.low[k])} to {loss(b.high[k])}" for b in bands]
+        rows.append([power(shown.flops[k]), loss(shown.median[k]), *ranges])
+    heads = [Head(text="FLOPs"), Head(text="median", note=unit)]
+    heads += [Head(text=percent(b.level, digits=0), note="interval") for b in bands]
+    numbers = table("The pool's curve in numbers", heads, rows)
+    return node("details", None, node("summary", None, "Numbers of this figure"), numbers)
+
+
+def valley(report: Report) -> Element | None:
+    """The isoFLOP analysis."""
+    shown = report.valley
+    if shown is None:
+        return None
+    slices = [
+        {"label": slice_label(s), "params": s.params, "loss": s.loss,
+         "curve_params": s.curve_params, "curve_loss": s.curve_loss,
+         "best_params": s.best_params, "best_loss": s.best_loss, "bracketed": s.bracketed}
+        for s in shown.slices
+    ]  # fmt: skip
+    figure = figures.valley(
+        slices=slices, loss_unit=report.loss_unit, params_convention=report.params_convention
+    )
+    return section(
+        "valley",
+        "The isoFLOP valley",
+        drawing(figure, shown.note),
+        valley_table(shown, report.loss_unit),
+        *optima(shown),
+    )
+
+
+def slice_label(part: Slice) -> str:
+    if part.fixed == "flops":
+        return f"{power(part.at)} FLOPs"
+    return f"{count(part.at)} tokens"
+
+
+def valley_table(shown: Valley, unit: str) -> Element:
+    heads = [
+        Head(text="slice", kind="short"), Head(text="runs"), Head(text="best params"),
+        Head(text="interval"), Head(text="best tokens"), Head(text="loss there", note=unit),
+        Head(text="fitted by", kind="short"), Head(text="bracketed", kind="short"),
+    ]  # fmt: skip
+    rows: list[list[Child]] = []
+    for s in shown.slices:
+        rows.append([
+            slice_label(s),
+            str(len(s.params)),
+            optional(s.best_params, count),
+            " to ".join(count(v) for v in (s.best_low, s.best_high) if v is not None) or MISSING,
+            optional(s.best_tokens, count),
+            optional(s.best_loss, loss),
+            s.shape or MISSING,
+            "yes" if s.bracketed else node("span", {"class": "no"}, "no"),
+        ])  # fmt: skip
+    return table("Minimum of each slice", heads, rows)
+
+
+def optional(value: float | None, write) -> str:
+    return MISSING if value is None else write(value)
+
+
+def optima(shown: Valley) -> list[Element]:
+    """Best params and tokens against compute, side by side where there is room."""
+    drawn, told = [], []
+    for o in shown.optima:
+        figure = figures.optimum(
+            quantity=o.quantity,
+            flops=o.flops,
+            values=o.values,
+            coefficient=o.coefficient,
+            exponent=o.exponent,
+        )
+        formula = f"{o.quantity} = {significant(o.coefficient)} × C^{o.exponent:.3f}"
+        level = percent(o.level, digits=0)
+        told = f"{formula}; exponent {level}: {o.exponent_low:.3f} to {o.exponent_high:.3f}"
+        drawn.append(drawing(figure, told, half=len(shown.optima) > 1))
+    return [node("div", {"class": "pair"}, *drawn)] if len(drawn) > 1 else drawn
+
+
+def backtest(report: Report) -> Element | None:
+    """How each law, and the pool, forecast the runs that were hidden from it."""
+    shown = report.backtest
+    if shown is None:
+        return None
+    points = [
+        {"law": r.law, "cut_flops": r.cut_flops, "span": r.span, "hidden": r.hidden, "bias": r.bias}
+        for r in shown.rows
+    ]
+    level = percent(shown.level, digits=0)
+    heads = [
+        Head(text="law", kind="name"), Head(text="cut", note="FLOPs"), Head(text="fitted"),
+        Head(text="hidden"), Head(text="reach", note="in compute"), Head(text="rms error"),
+        Head(text="bias", note="signed"), Head(text="coverage", note=f"of {level}"),
+        Head(text="width", note=f"of {level}"),
+    ]  # fmt: skip
+    rows: list[list[Child]] = [
+        [
+            r.law, power(r.cut_flops), str(r.fitted), str(r.hidden), f"{r.span:.1f}×",
+            percent(r.rms), percent(r.bias, sign=True),
+            optional(r.coverage, lambda v: percent(v, digits=0)), optional(r.width, percent),
+        ]
+        for r in shown.rows
+    ]  # fmt: skip
+    lead = "Each law was fitted to the runs below a cut and judged on the runs beyond it."
+    return section(
+        "backtest",
+        "Backtest",
+        node("p", None, lead),
+        drawing(figures.backtest(rows=points), shown.note),
+        table(
+            "Forecasts of runs that were already made",
+            heads,
+            rows,
+            marked=[r.law == "pool" for r in shown.rows],
+        ),
+        weights(shown.weights.items()),
+    )
+
+
+def weights(pairs) -> Element | None:
+    ordered = sorted(pairs, key=lambda pair: -pair[1])
+    if not ordered:
+        return None
+    rows: list[list[Child]] = [[law, percent(weight)] for law, weight in ordered]
+    heads = [Head(text="law", kind="name"), Head(text="weight")]
+    return table("Weights of the pool", heads, rows)
+
+
+def ledger(report: Report) -> Element | None:
+    """Every forecast that was sealed, opened or not."""
+    shown = report.ledger
+    if not shown:
+        return None
+    titles = ledger_titles(shown)
+    figure = figures.ledger(
+        forecasts=[
+            {"target": title, "quantiles": s.quantiles, "observed": s.observed}
+            for title, s in zip(titles, shown, strict=True)
+        ],
+        loss_unit=report.loss_unit,
+    )
+    heads = [
+        Head(text="target", kind="name"), Head(text="verdict", kind="short"), Head(text="seal"),
+        Head(text="sealed", kind="short"), Head(text="FLOPs"), Head(text="forecast"),
+        Head(text="90%"), Head(text="95%"), Head(text="observed"), Head(text="error"),
+        Head(text="CRPS"),
+    ]  # fmt: skip
+    rows = [ledger_row(s) for s in shown]
+    lead = "A forecast is sealed before its target runs, never edited, and opened to be scored."
+    return section(
+        "ledger",
+        "Forecast ledger",
+        node("p", None, lead),
+        drawing(figure),
+        table(f"Sealed forecasts, loss in {report.loss_unit}", heads, rows),
+        *[soft(f"{s.target}: {s.note}") for s in shown if s.note],
+    )
+
+
+def ledger_titles(shown: Sequence[Sealed]) -> list[str]:
+    """The targets, told apart by their seals where a target was forecast twice."""
+    names = [s.target for s in shown]
+    return [s.target if names.count(s.target) == 1 else f"{s.target} {s.seal[:8]}" for s in shown]
+
+
+def ledger_row(sealed: Sealed) -> list[Child]:
+    quantiles = {float(k): v for k, v in sealed.quantiles.items()}
+    return [
+        sealed.target,
+        verdict(sealed.verdict),
+        node("code", None, sealed.seal[:12]),
+        sealed.sealed_at,
+        power(sealed.flops),
+        optional(quantiles.get(0.5), loss),
+        spread(quantiles, 0.05, sealed.inside_90),
+        spread(quantiles, 0.025, sealed.inside_95),
+        optional(sealed.observed, loss),
+        optional(sealed.error, lambda v: percent(v, sign=True)),
+        optional(sealed.crps, lambda v: f"{v:.4f}"),
+    ]
+
+
+def spread(quantiles: dict[float, float], tail: float, inside: bool | None) -> str:
+    """An interval and, once scored, whether the outcome lay inside it."""
+    low, high = quantiles.get(tail), quantiles.get(round(1 - tail, 6))
+    if low is None or high is None:
+        return MISSING
+    mark = "" if inside is None else (" inside" if inside else " outside")
+    return f"{loss(low)} to {loss(high)}{mark}"
