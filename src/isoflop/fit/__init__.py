@@ -1,8 +1,8 @@
 """Law + runs -> Fit: the exact global optimum, certified, and draws of one shape."""
 
-from isoflop.fit.fit import fit
+from isoflop.fit.fitting import fit
 from isoflop.fit.objective import Objective
 from isoflop.fit.result import Fit
-from isoflop.fit.solve import Solution, solve
+from isoflop.fit.solver import Solution, solve
 
 __all__ = ["Fit", "Objective", "Solution", "fit", "solve"]

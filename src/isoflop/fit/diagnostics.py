@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop.fit.draws import leverage
 from isoflop.fit.objective import Objective
-from isoflop.fit.solve import Solution, jacobian, profile, solve
+from isoflop.fit.solver import Solution, jacobian, profile, solve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

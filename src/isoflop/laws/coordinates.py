@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+NEAR_LOG = 1e-12  # |q| below which N^q is a constant plus q ln N to rounding
+
+
 class Bent(NamedTuple):
     """An atom's value (P, n), gradient (P, n, m) and Hessian {(i, j): (P, n)} for i <= j."""
 
@@ -51,7 +54,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class BoxCox:
-    """The atom c + s h(x; q), h = (exp(q x) - 1) / q, with u[index] = (c, s, q) and x of shape (n,).
+    """The atom c + s h(x; q), h = (exp(q x) - 1) / q, with u[index] = (c, s, q); x is (n,).
 
     A nested power s' N^q + c' in coordinates that stay apart when q is near 0.
     """
@@ -61,27 +64,28 @@ class BoxCox:
 
     def value(self, u: Array) -> Array:
         c, s, q = (u[:, k, None] for k in self.index)
-        return c + s * box_cox(self.x, q)[0]
+        return c + s * box_cox(self.x, q)
 
     def bend(self, u: Array) -> Bent:
         c, s, q = (u[:, k, None] for k in self.index)
-        h, h_q, h_qq = box_cox(self.x, q)
+        h, h_q, h_qq = box_cox_bend(self.x, q)
         gradient = np.stack([np.ones_like(h), h, s * h_q], axis=-1)
-        return Bent(c + s * h, gradient, {(1, 2): h_q, (2, 2): s * h_qq})
+        return Bent(self.value(u), gradient, {(1, 2): h_q, (2, 2): s * h_qq})
 
 
-def box_cox(x: Array, q: Array) -> tuple[Array, Array, Array]:
-    """h(x; q) = (exp(q x) - 1) / q and its first two derivatives in q, exact through q = 0."""
-    qx = q * x
-    near = np.abs(qx) < 0.02
-    safe = np.where(near, 1.0, q)
-    e = np.exp(qx)
-    h = np.where(near, x * (1 + qx / 2 + qx**2 / 6 + qx**3 / 24 + qx**4 / 120), (e - 1) / safe)
-    series = x**2 * (1 / 2 + qx / 3 + qx**2 / 8 + qx**3 / 30 + qx**4 / 144)
-    h_q = np.where(near, series, (x * e - h) / safe)
-    series = x**3 * (1 / 3 + qx / 4 + qx**2 / 10 + qx**3 / 36 + qx**4 / 168)
-    h_qq = np.where(near, series, (x**2 * e - 2 * h_q) / safe)
-    return h, h_q, h_qq
+def box_cox(x: Array, q: Array) -> Array:
+    """h(x; q) = (exp(q x) - 1) / q, with h = x at q = 0."""
+    q = np.where(np.abs(q) < NEAR_LOG, NEAR_LOG, q)
+    return np.expm1(q * x) / q
+
+
+def box_cox_bend(x: Array, q: Array) -> tuple[Array, Array, Array]:
+    """h and its first two derivatives in q, to 1e-4 of their size through q = 0."""
+    q = np.where(np.abs(q) < 1e-4, 1e-4, q)
+    e = np.expm1(q * x)
+    h = e / q
+    h_q = (x * (e + 1) - h) / q
+    return h, h_q, (x * x * (e + 1) - 2 * h_q) / q
 
 
 @dataclass(frozen=True, kw_only=True)

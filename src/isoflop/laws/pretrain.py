@@ -382,7 +382,7 @@ SKALING = Law(
 
 
 def farseer_chart(columns: Mapping[str, Array]) -> Chart:
-    """Nested powers of N as Box-Cox functions of centred ln N: (S', s', q, Q', B', b, E', A', a)."""
+    """Nested powers as Box-Cox functions of centred ln N: (S', s', q, Q', B', b, E', A', a)."""
     x, m = centred(columns, "params")
     log_tokens = np.log(np.asarray(columns["tokens"], dtype=float))
     middle = float(np.mean(np.unique(log_tokens)))

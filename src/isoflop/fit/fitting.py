@@ -10,7 +10,7 @@ from isoflop.fit import draws as redraw
 from isoflop.fit.diagnostics import diagnose
 from isoflop.fit.objective import Objective
 from isoflop.fit.result import Fit
-from isoflop.fit.solve import Solution, jacobian, solve
+from isoflop.fit.solver import Solution, jacobian, solve
 from isoflop.law import Law
 from isoflop.laws import find
 
