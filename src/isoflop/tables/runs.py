@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoflop.tables import cells as cell
-from isoflop.tables import checks
+from isoflop.tables import checks, reading
 from isoflop.tables.columns import (
     CONVENTION_COLUMNS,
     CONVENTIONS,
-    LABELS,
     SYNONYMS,
     UNITS,
-    candidates,
     conventions,
     plain,
     roles,
 )
-from isoflop.units import COUNT, show
+from isoflop.units import show
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +69,7 @@ class Runs:
 
         Raises ValueError naming the column, the row (1 is the first run) and the cure.
         """
-        raw = _columns_of(table)
+        raw = reading.columns_of(table)
         for header in ignore:
             if header not in raw:
                 raise ValueError(f"ignore names column {header!r}, which is not in the table")
@@ -84,8 +82,8 @@ class Runs:
             if plain(h) in CONVENTION_COLUMNS
         }
         kinds = conventions(taken, given, stated)
-        data, origin, notes = _read(raw, taken, dict(units or {}))
-        _derive(data, origin, kinds)
+        data, origin, notes = reading.read(raw, taken, dict(units or {}))
+        reading.derive(data, origin, kinds)
         return checked(
             cls(
                 name=name, data=data, conventions=kinds, origin=origin, seeds=seeds,
@@ -206,28 +204,16 @@ class Runs:
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | str) -> Runs:
         """Read what `to_json` wrote, from a mapping or its JSON text, and check it again."""
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"not the JSON of a table: {error}") from None
-        keys = {"format", "name", "conventions", "origin", "seeds", "notes", "columns"}
-        if not isinstance(value, Mapping) or set(value) != keys or value["format"] != FORMAT:
-            raise ValueError(f"not the JSON of a table: it must have the keys {sorted(keys)}")
-        columns, given = value["columns"], value["conventions"]
-        texts = [value["name"], *value["notes"], *value["origin"].values()]
-        if not isinstance(columns, Mapping) or not all(isinstance(t, str) for t in texts):
-            raise ValueError("not the JSON of a table: columns is a mapping, notes are text")
-        kinds = conventions({}, {}, {role: [str(k)] for role, k in given.items()})
+        record = _record(value)
+        kinds = conventions({}, {}, {role: [k] for role, k in record["conventions"].items()})
         data = {}
-        for column, values in columns.items():
+        for column, values in record["columns"].items():
             is_text = bool(values) and all(isinstance(v, str) for v in values)
             data[column] = (cell.text if is_text else cell.numbers)(column, values)
         return checked(
             cls(
-                name=value["name"], data=data, conventions=kinds,
-                origin={str(k): v for k, v in value["origin"].items()},
-                seeds=value["seeds"] is True, notes=tuple(value["notes"]),
+                name=record["name"], data=data, conventions=kinds, origin=record["origin"],
+                seeds=record["seeds"], notes=tuple(record["notes"]),
             )
         )  # fmt: skip
 
@@ -283,87 +269,31 @@ def checked(runs: Runs) -> Runs:
     )
 
 
-def _columns_of(table: Any) -> dict[str, Sequence[Any]]:
-    """Header -> cells of a mapping, a list of mappings, or a data frame."""
-    if isinstance(table, (list, tuple)) and table and all(isinstance(r, Mapping) for r in table):
-        headers = list(dict.fromkeys(key for row in table for key in row))
-        table = {h: [row.get(h) for row in table] for h in headers}
-    names = getattr(table, "column_names", None)
-    if names is None:
-        names = table.keys() if isinstance(table, Mapping) else getattr(table, "columns", None)
-    if names is None:
-        raise ValueError(
-            f"a table is a dict of columns, a list of dicts or a data frame, "
-            f"not {type(table).__name__}"
-        )
-    headers = list(names)
-    for header in headers:
-        if not isinstance(header, str) or not header.strip():
-            raise ValueError(f"column name {header!r} is not text; name every column")
-        if headers.count(header) > 1:
-            raise ValueError(f"column {header!r} is in the table twice; rename or drop one")
-    return {header: cell.cells(header, table[header]) for header in headers}
-
-
-def _read(
-    raw: dict[str, Sequence[Any]], taken: dict[str, str], scales: dict[str, str]
-) -> tuple[dict[str, NDArray[Any]], dict[str, str], list[str]]:
-    """Columns by role then the rest, where each came from, and notes on what was left out."""
-    for role, unit in scales.items():
-        if role not in ("params", "tokens", "flops", "unique_tokens") or unit not in COUNT:
-            raise ValueError(
-                f"units {{{role!r}: {unit!r}}}: units are K, M, B or T, for params, tokens, "
-                "flops or unique_tokens"
-            )
-        if role not in taken:
-            raise ValueError(f"units names column {role!r}, which the table does not have")
-    data: dict[str, NDArray[Any]] = {}
-    origin: dict[str, str] = {}
-    for role, header in taken.items():
-        origin[role] = repr(header) + (f" in {scales[role]}" if role in scales else "")
-        if role in LABELS:
-            data[role] = cell.extra(header, raw[header])
-        else:
-            data[role] = cell.numbers(header, raw[header], COUNT[scales.get(role, "")])
-    notes, holes = [], []
-    for header, values in raw.items():
-        if header in taken.values() or plain(header) in CONVENTION_COLUMNS:
-            continue
-        displaced = [role for role in SYNONYMS if header in candidates(list(raw), role)]
-        if displaced:
-            notes.append(f"left out {header!r}: {displaced[0]} is {taken[displaced[0]]!r}")
-            continue
+def _record(value: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    """The mapping that `to_json` wrote, every part of the type it must have."""
+    if isinstance(value, str):
         try:
-            data[header] = cell.extra(header, values)
-        except cell.MissingCell as error:
-            holes.append(str(error))
-            continue
-        origin[header] = repr(header)
-    if holes:
-        names = [h for h in raw if any(hole.startswith(f"column {h!r},") for hole in holes)]
-        raise ValueError(f"{holes[0]}, or leave columns out with ignore={names!r}")
-    return data, origin, notes
-
-
-def _derive(data: dict[str, NDArray[Any]], origin: dict[str, str], kinds: dict[str, str]) -> None:
-    """Fill flops or tokens from C = 6ND, and say so."""
-    with np.errstate(over="ignore", under="ignore"):
-        if {"params", "tokens"} <= data.keys() and "flops" not in data:
-            if kinds["flops"] == "exact":
-                raise ValueError("flops='exact' is stated but there is no column 'flops'")
-            data["flops"] = 6 * data["params"] * data["tokens"]
-            origin["flops"], kinds["flops"] = "derived: 6 params tokens", "6nd"
-        elif {"params", "flops"} <= data.keys() and "tokens" not in data:
-            with np.errstate(divide="ignore"):
-                data["tokens"] = data["flops"] / (6 * data["params"])
-            origin["tokens"] = "derived: flops / (6 params)"
-    for name in ("flops", "tokens"):
-        if origin.get(name, "").startswith("derived"):
-            for row in np.flatnonzero(~np.isfinite(data[name]))[:1] + 1:
-                raise ValueError(
-                    f"column {name!r}, row {row}: {origin[name]} is not finite; "
-                    "mend params and its partner in that row"
-                )
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not the JSON of a table of columns: {error}") from None
+    kinds = {
+        "format": str, "name": str, "conventions": dict, "origin": dict, "seeds": bool,
+        "notes": list, "columns": dict,
+    }  # fmt: skip
+    if not isinstance(value, Mapping) or set(value) != set(kinds) or value["format"] != FORMAT:
+        raise ValueError(f"not the JSON of a table of columns: its keys must be {sorted(kinds)}")
+    for key, kind in kinds.items():
+        if not isinstance(value[key], kind):
+            raise ValueError(f"not the JSON of a table of columns: {key} must be a {kind.__name__}")
+    texts = [*value["notes"], *value["origin"].values(), *value["conventions"].values()]
+    if not all(isinstance(t, str) for t in texts) or not set(value["conventions"]) <= {
+        *CONVENTIONS
+    }:
+        raise ValueError("not the JSON of a table of columns: notes and conventions must be text")
+    for column, values in value["columns"].items():
+        if not isinstance(values, list):
+            raise ValueError(f"column {column!r} must be a list, one value per run")
+    return value
 
 
 def _span(name: str, array: NDArray[Any]) -> tuple[str, str, str, str]:
