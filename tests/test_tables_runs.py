@@ -64,7 +64,7 @@ def test_a_convention_column_is_read_and_a_mixed_one_refused():
     assert (runs.conventions["params"], runs.conventions["loss"]) == ("total", "bits/byte")
     assert "params_convention" not in runs
     mixed = table(params_convention=["total", "total", "active", "total"])
-    refused("mixes conventions: row 1 is 'total', row 3 is 'active'", mixed)
+    refused("(column 'params_convention'): row 1 is 'total', row 3 is 'active'", mixed)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_repeats_must_be_marked_as_seeds():
 
 def test_tables_that_are_none():
     refused("not int", 3)
-    refused("no rows", {"params": [], "tokens": [], "loss": []})
+    refused("has no rows", {"params": [], "tokens": [], "loss": []})
     refused("no column 'loss'", {"params": N, "tokens": D})
     refused("no column 'params', 'tokens' or 'flops'", {"loss": LOSS})
     refused("columns differ in length", table(loss=LOSS[:3]))

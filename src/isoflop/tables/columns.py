@@ -123,7 +123,7 @@ def conventions(
 ) -> dict[str, str]:
     """Counting convention of params, flops and loss from arguments, header names and columns.
 
-    `read` maps a role to the cells of its convention column. Raises ValueError for an unknown
+    `read` holds the cells of convention columns by header. Raises ValueError for an unknown
     convention, two that contradict each other, or a column that mixes them (rows named).
     """
     out = {}
@@ -131,8 +131,9 @@ def conventions(
         stated = {f"{role}={given[role]!r}": given[role]} if given.get(role) else {}
         if role in taken and plain(taken[role]) in STATED:
             stated[f"the header {taken[role]!r}"] = STATED[plain(taken[role])][1]
-        if role in read:
-            stated[f"the {role} convention column"] = _single(role, read[role])
+        for header, cells in read.items():
+            if CONVENTION_COLUMNS[plain(header)] == role:
+                stated[f"the column {header!r}"] = _single(role, header, cells)
         for where, value in stated.items():
             if value not in known:
                 raise ValueError(
@@ -149,12 +150,12 @@ def conventions(
     return out
 
 
-def _single(role: str, cells: Sequence[str]) -> str:
+def _single(role: str, header: str, cells: Sequence[str]) -> str:
     first = cells[0]
     for row, cell in enumerate(cells, start=1):
         if cell != first:
             raise ValueError(
-                f"column {role!r} mixes conventions: row 1 is {first[:40]!r}, "
+                f"column {role!r} mixes conventions (column {header!r}): row 1 is {first[:40]!r}, "
                 f"row {row} is {cell[:40]!r}; recount to one convention or fit them apart"
             )
     return first

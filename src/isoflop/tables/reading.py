@@ -34,7 +34,13 @@ def columns_of(table: Any) -> dict[str, Sequence[Any]]:
             raise ValueError(f"column name {header!r} is not text; name every column")
         if headers.count(header) > 1:
             raise ValueError(f"column {header!r} is in the table twice; rename or drop one")
-    return {header: cell.cells(header, table[header]) for header in headers}
+    raw = {header: cell.cells(header, table[header]) for header in headers}
+    lengths = {header: len(values) for header, values in raw.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns differ in length: {lengths}; give one value per run in each")
+    if not sum(lengths.values()):
+        raise ValueError(f"the table has no rows; its columns are {', '.join(headers) or 'none'}")
+    return raw
 
 
 def read(

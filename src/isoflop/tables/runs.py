@@ -77,9 +77,7 @@ class Runs:
         given = {"params": params or "", "flops": flops or "", "loss": loss or ""}
         taken = roles(list(raw), columns)
         stated = {
-            CONVENTION_COLUMNS[plain(h)]: cell.text(h, v).tolist()
-            for h, v in raw.items()
-            if plain(h) in CONVENTION_COLUMNS
+            h: cell.text(h, v).tolist() for h, v in raw.items() if plain(h) in CONVENTION_COLUMNS
         }
         kinds = conventions(taken, given, stated)
         data, origin, notes = reading.read(raw, taken, dict(units or {}))
@@ -205,7 +203,7 @@ class Runs:
     def from_json(cls, value: Mapping[str, Any] | str) -> Runs:
         """Read what `to_json` wrote, from a mapping or its JSON text, and check it again."""
         record = _record(value)
-        kinds = conventions({}, {}, {role: [k] for role, k in record["conventions"].items()})
+        kinds = conventions({}, record["conventions"], {})
         data = {}
         for column, values in record["columns"].items():
             is_text = bool(values) and all(isinstance(v, str) for v in values)
