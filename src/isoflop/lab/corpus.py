@@ -204,7 +204,7 @@ def _encode(
             for part, texts in parts.items()
         }
     else:
-        token_bytes, encoded = _encode_bpe(parts, folder, vocab=parse_vocab(tokenizer))
+        token_bytes, encoded = _encode_bpe(parts, folder, vocab=vocab_of(tokenizer))
     for part, texts in parts.items():
         size = sum(len(text) for _, text in texts) + len(texts) - 1
         assert int(token_bytes[encoded[part]].sum(dtype=np.int64)) == size, "bytes were lost"
@@ -213,7 +213,10 @@ def _encode(
     return token_bytes
 
 
-def parse_vocab(tokenizer: str) -> int:
+def vocab_of(tokenizer: str) -> int:
+    """Read the vocabulary size off a tokenizer's name; raises ValueError for an unknown one."""
+    if tokenizer == "bytes":
+        return 256
     kind, _, size = tokenizer.partition("-")
     if kind != "bpe" or not size.isdecimal() or not 257 <= int(size) <= 65_536:
         raise ValueError(

@@ -9,7 +9,8 @@ from pathlib import Path
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
-from isoflop.lab.model import Shape, count_params, flops_per_token
+from isoflop.lab.corpus import vocab_of
+from isoflop.lab.model import Shape, count_params
 from isoflop.lab.optim import Rates
 
 
@@ -68,11 +69,16 @@ class Ladder:
     name: str
     corpus: str = "pystd"
     tokenizer: str = "bytes"
+    device: str = "cpu"  # or "cuda"
     rungs: tuple[Rung, ...]
     target: Rung
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device {self.device!r} must be 'cpu' or 'cuda'")
+        if not self.rungs:
+            raise ValueError("a ladder needs at least one rung")
         if len(self.target.tokens) != 1:
             raise ValueError("target.tokens must hold exactly one token count")
         names = [rung.name for rung in (*self.rungs, self.target)]
@@ -87,27 +93,19 @@ class Ladder:
                     f"{self.recipe.steps(rung.tokens[0])} steps; give at least twice the "
                     f"{self.recipe.warmup_steps} warm-up steps"
                 )
-        if not self.rungs:
-            raise ValueError("a ladder needs at least one rung")
 
     def role(self, rung: Rung) -> str:
         if rung == self.target:
             return "target"
         return "ladder" if rung.seed == self.target.seed else "seed"
 
-    def shape(self, rung: Rung, *, vocab: int) -> Shape:
+    def shape(self, rung: Rung) -> Shape:
         return Shape(
-            width=rung.width, depth=rung.depth, vocab=vocab, context=self.recipe.context
+            width=rung.width,
+            depth=rung.depth,
+            vocab=vocab_of(self.tokenizer),
+            context=self.recipe.context,
         )
-
-
-def compute_ratio(ladder: Ladder, *, vocab: int) -> float:
-    """Divide the target's training FLOPs by those of the ladder's largest run."""
-
-    def flops(rung: Rung) -> float:
-        return flops_per_token(ladder.shape(rung, vocab=vocab)) * rung.tokens[-1]
-
-    return flops(ladder.target) / max(flops(rung) for rung in ladder.rungs)
 
 
 def params_of(shape: Shape) -> int:

@@ -1,0 +1,227 @@
+"""What a ladder will cost, before anything is spent, and a ladder cut to the time there is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from isoflop.lab.device import count_cores, describe_machine, pick_precision, single_thread
+from isoflop.lab.model import Shape, flops_per_token, init_weights, rotation
+from isoflop.lab.optim import init_state
+from isoflop.lab.pool import open_pool
+from isoflop.lab.recipe import Ladder, Recipe, Rung
+from isoflop.lab.train import Bench, State, run_name, train_steps
+
+STARTUP_SECONDS = 5.0  # a process imports torch and opens the corpus
+WIDENINGS = (1, 2, 3, 4, 6, 8)
+STRETCH = 4.0  # token counts grow by at most this before the models grow instead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Measured training speed: seconds per token of one process, by exact FLOPs per token."""
+
+    flops_per_token: tuple[float, ...]
+    seconds_per_token: tuple[float, ...]
+    processes: int
+    machine: str
+
+    def seconds(self, flops: float) -> float:
+        """Interpolate between measured sizes; beyond them time grows as FLOPs do."""
+        known = np.log(self.flops_per_token)
+        held = np.clip(math.log(flops), known[0], known[-1])
+        at_edge = np.exp(np.interp(held, known, np.log(self.seconds_per_token)))
+        return float(at_edge * max(1.0, flops / self.flops_per_token[-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of a plan; `core_seconds` is what it adds beside the runs that share its trunk."""
+
+    run: str
+    role: str
+    tokens: int
+    flops: float
+    core_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The cost of a ladder: exact training FLOPs, seconds of one core, seconds on the clock."""
+
+    runs: tuple[PlannedRun, ...]
+    flops: float
+    core_seconds: float
+    ladder_seconds: float
+    target_seconds: float
+    compute_ratio: float  # of the target to the largest run below it
+
+    @property
+    def wall_seconds(self) -> float:
+        return self.ladder_seconds + self.target_seconds
+
+
+def measure_speed(
+    ladder: Ladder, *, seconds: float = 2.0, executor: Executor | None = None
+) -> Speed:
+    """Train every size of a ladder on random tokens for `seconds`, as many at once as later."""
+    sizes = {(r.width, r.depth): ladder.shape(r) for r in (*ladder.rungs, ladder.target)}
+    shapes = sorted(sizes.values(), key=flops_per_token)
+    processes = 1 if ladder.device == "cuda" else count_cores()
+    with open_pool(executor, workers=min(processes, len(shapes))) as pool:
+        futures = [
+            pool.submit(time_size, shape, ladder.recipe, seconds=seconds, device=ladder.device)
+            for shape in shapes
+        ]
+        measured = [future.result() for future in futures]
+    return Speed(
+        flops_per_token=tuple(float(flops_per_token(shape)) for shape in shapes),
+        seconds_per_token=tuple(measured),
+        processes=processes,
+        machine=describe_machine(ladder.device),
+    )
+
+
+def time_size(shape: Shape, recipe: Recipe, *, seconds: float, device: str) -> float:
+    """Measure the seconds per token of one size in this process; returns the median of chunks."""
+    if device == "cpu":
+        single_thread()
+    tokens = np.random.default_rng(0).integers(0, shape.vocab, 64 * recipe.tokens_per_step + 1)
+    bench = Bench(
+        shape=shape,
+        recipe=recipe,
+        table=rotation(shape, dtype=pick_precision(device), device=device),
+        tokens=tokens,
+        order=np.arange(64 * recipe.sequences),
+        device=device,
+    )
+    weights = init_weights(shape, seed=0, device=device)
+    for weight in weights.values():
+        weight.requires_grad_()
+    state = State(step=0, weights=weights, moments=init_state(weights))
+    train_steps(state, bench, span=(0, 2), rate=lambda _: 1.0)
+    took, until = [], time.perf_counter() + seconds
+    while time.perf_counter() < until or len(took) < 3:
+        began = time.perf_counter()
+        train_steps(state, bench, span=(0, 4), rate=lambda _: 1.0)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - began)
+    return float(np.median(took)) / (4 * recipe.tokens_per_step)
+
+
+def plan_rung(ladder: Ladder, rung: Rung, speed: Speed) -> list[PlannedRun]:
+    """Cost the runs of one trunk: the trunk's stretch up to each branch, its decay, validation."""
+    recipe, shape = ladder.recipe, ladder.shape(rung)
+    per_token = flops_per_token(shape)
+    validation = recipe.validation_windows * recipe.context / 3  # forward only
+    runs, trunk = [], 0
+    for tokens in rung.tokens:
+        branch = recipe.branch_step(tokens)
+        steps = branch - trunk + recipe.steps(tokens) - branch
+        trunk = branch
+        worked = steps * recipe.tokens_per_step + validation
+        runs.append(
+            PlannedRun(
+                run=run_name(rung, tokens),
+                role=ladder.role(rung),
+                tokens=tokens,
+                flops=float(per_token * recipe.steps(tokens) * recipe.tokens_per_step),
+                core_seconds=worked * speed.seconds(per_token),
+            )
+        )
+    return runs
+
+
+def dry_run(ladder: Ladder, speed: Speed) -> Plan:
+    """Cost a ladder without training anything."""
+    rungs = [plan_rung(ladder, rung, speed) for rung in ladder.rungs]
+    target = plan_rung(ladder, ladder.target, speed)
+    seconds = [sum(run.core_seconds for run in runs) for runs in rungs]
+    runs = [run for rung in rungs for run in rung]
+    return Plan(
+        runs=(*runs, *target),
+        flops=sum(run.flops for run in (*runs, *target)),
+        core_seconds=sum(seconds) + target[0].core_seconds,
+        ladder_seconds=pack(seconds, processes=speed.processes) + STARTUP_SECONDS,
+        target_seconds=target[0].core_seconds + STARTUP_SECONDS,
+        compute_ratio=target[0].flops / max(run.flops for run in runs),
+    )
+
+
+def pack(seconds: Sequence[float], *, processes: int) -> float:
+    """Time until all jobs end when the longest goes first to the process that is free first."""
+    free = [0.0] * processes
+    for job in sorted(seconds, reverse=True):
+        free[free.index(min(free))] += job
+    return max(free)
+
+
+def fit_to_minutes(
+    ladder: Ladder, minutes: float, *, speed: Speed, most_tokens: int | None = None
+) -> Ladder:
+    """Cut or stretch a ladder so that ladder and target take `minutes` on the clock.
+
+    Token counts are multiplied first; beyond a factor of 4, or of what the corpus holds
+    (`most_tokens`), all models are widened instead. Raises ValueError where the time is too short.
+    """
+    fitting = None
+    for widening in WIDENINGS:
+        wide = _widen(ladder, widening)
+        factor = _solve_factor(wide, minutes * 60, speed=speed)
+        if factor is None:
+            break
+        if most_tokens is not None:
+            factor = min(factor, most_tokens / wide.target.tokens[0])
+        fitting = _stretch(wide, factor)
+        if factor <= STRETCH and fitting.target.tokens[0] != most_tokens:
+            break
+    if fitting is None:
+        least = dry_run(_stretch(ladder, _least_factor(ladder)), speed).wall_seconds
+        raise ValueError(
+            f"{minutes:g} minutes are too short for ladder {ladder.name!r} on this machine: "
+            f"give at least {least / 60:.1f} minutes, or a smaller ladder such as 'ci'"
+        )
+    return fitting
+
+
+def _least_factor(ladder: Ladder) -> float:
+    """The smallest factor that leaves every run four times its warm-up steps."""
+    recipe = ladder.recipe
+    least = min(rung.tokens[0] for rung in ladder.rungs)
+    return 4 * recipe.warmup_steps * recipe.tokens_per_step / least
+
+
+def _solve_factor(ladder: Ladder, seconds: float, *, speed: Speed) -> float | None:
+    """Find the factor on all token counts that takes `seconds`; None where none is short enough."""
+    low, high = _least_factor(ladder), 1e4
+    if dry_run(_stretch(ladder, low), speed).wall_seconds > seconds:
+        return None
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        took = dry_run(_stretch(ladder, middle), speed).wall_seconds
+        low, high = (middle, high) if took <= seconds else (low, middle)
+    return low
+
+
+def _stretch(ladder: Ladder, factor: float) -> Ladder:
+    step = ladder.recipe.tokens_per_step
+
+    def stretched(rung: Rung) -> Rung:
+        tokens = sorted({max(1, round(n * factor / step)) * step for n in rung.tokens})
+        return replace(rung, tokens=tuple(tokens))
+
+    rungs = tuple(stretched(rung) for rung in ladder.rungs)
+    return replace(ladder, rungs=rungs, target=stretched(ladder.target))
+
+
+def _widen(ladder: Ladder, factor: int) -> Ladder:
+    rungs = tuple(replace(rung, width=rung.width * factor) for rung in ladder.rungs)
+    target = replace(ladder.target, width=ladder.target.width * factor)
+    return replace(ladder, rungs=rungs, target=target)

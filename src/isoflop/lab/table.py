@@ -1,0 +1,121 @@
+"""From run folders to columns: the table a law is fitted to, its noise, and its slopes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.lab.recipe import Ladder, read_ladder
+from isoflop.lab.train import read_result, run_name
+
+COPIED = (
+    "run", "seed", "width", "depth", "params", "params_total", "params_non_embedding", "flops",
+    "flops_exact", "loss", "bits_per_byte", "steps", "tokens_per_step", "corpus_hash", "device",
+    "precision",
+)  # fmt: skip
+TIMED = ("core_seconds", "wall_seconds", "machine")
+RISE = 1.1  # a slope this much steeper than the one before it marks a phase change
+
+
+def table(folder: Path) -> dict[str, list]:
+    """Collect the complete runs of a climb as columns, in the order of its ladder.
+
+    Units and conventions: `params` counts the matrices every token is multiplied with, the output
+    head included and the input table not; `flops` is 6 * params * tokens, `flops_exact` counts
+    matrices and causal attention; `loss` is nats/token; `eval_noise` is the standard error of
+    `loss` as it enters comparisons between these runs, which share their validation windows.
+    Timing columns differ from one climb to the next, all others do not.
+    """
+    ladder = read_ladder(folder / "ladder.toml")
+    rows, windows = [], []
+    for role, run in run_folders(ladder, folder):
+        result = read_result(run)
+        if result is None:
+            continue
+        timing = json.loads((run / "timing.json").read_text())
+        rows.append(
+            {name: result[name] for name in COPIED}
+            | {"role": role, "tokens": result["tokens_trained"]}
+            | {name: timing[name] for name in TIMED}
+        )
+        windows.append(np.load(run / "validation.npy", allow_pickle=False))
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    if rows:
+        noise = paired_noise(np.array(windows))
+        columns["eval_noise"] = [n * loss for n, loss in zip(noise, columns["loss"], strict=True)]
+    return columns
+
+
+def run_folders(ladder: Ladder, folder: Path) -> list[tuple[str, Path]]:
+    found = [
+        (ladder.role(rung), folder / "runs" / run_name(rung, tokens))
+        for rung in (*ladder.rungs, ladder.target)
+        for tokens in rung.tokens
+    ]
+    return sorted(found, key=lambda item: ("ladder", "seed", "target").index(item[0]))
+
+
+def paired_noise(nats_RW: NDArray[np.float64]) -> list[float]:
+    """Relative standard error of each run's loss, the windows' common difficulty taken out.
+
+    Runs R share windows W: a hard window is hard for all. What is left, how a run's loss on a
+    window departs from its own mean times the window's difficulty, is what blurs comparisons.
+    """
+    relative_RW = nats_RW / nats_RW.mean(1, keepdims=True)
+    left_RW = relative_RW - (relative_RW.mean(0) if len(relative_RW) > 1 else 1.0)
+    return (left_RW.std(1, ddof=1) / np.sqrt(nats_RW.shape[1])).tolist()
+
+
+def noise_floor(columns: dict[str, list]) -> dict[str, float | int]:
+    """Estimate the relative standard deviation of a loss over seeds, pooled over repeated cells.
+
+    Returns `relative_sd` (nan without repeats) and `degrees` of freedom.
+    """
+    cells: dict[tuple[int, int], list[float]] = {}
+    for params, tokens, loss in zip(*(columns[x] for x in ("params", "tokens", "loss")), strict=True):
+        cells.setdefault((params, tokens), []).append(float(np.log(loss)))
+    repeated = [np.array(losses) for losses in cells.values() if len(losses) > 1]
+    degrees = sum(len(losses) - 1 for losses in repeated)
+    squares = sum(float(((losses - losses.mean()) ** 2).sum()) for losses in repeated)
+    return {"relative_sd": (squares / degrees) ** 0.5 if degrees else np.nan, "degrees": degrees}
+
+
+def slopes(columns: dict[str, list]) -> dict[str, object]:
+    """Measure d log(loss) / d log(tokens) between neighbouring token counts of every size.
+
+    Under every smooth law the slope flattens with more data. Where it steepens by more than a
+    tenth and by more than the noise explains, a new ability set in: `rises` names the size, the
+    tokens and the compute, `phase_change` says whether there is any.
+    """
+    noise = noise_floor(columns)["relative_sd"]
+    sizes: dict[int, list[tuple[float, float]]] = {}
+    for params, tokens, loss, role in zip(
+        *(columns[x] for x in ("params", "tokens", "loss", "role")), strict=True
+    ):
+        if role == "ladder":
+            sizes.setdefault(params, []).append((tokens, loss))
+    found, rises = [], []
+    for params, points in sorted(sizes.items()):
+        tokens, loss = np.array(sorted(points)).T
+        step = np.diff(np.log(tokens))
+        slope = np.diff(np.log(loss)) / step
+        found.append(
+            {"params": params, "tokens": tokens.tolist(), "slope": slope.tolist()}
+        )
+        for i in range(1, len(slope)):
+            margin = 2 * (0.0 if np.isnan(noise) else noise) * np.sqrt(6) / step[i]
+            if slope[i] < RISE * slope[i - 1] and slope[i - 1] - slope[i] > margin:
+                rises.append(
+                    {
+                        "params": params,
+                        "from_tokens": float(tokens[i]),
+                        "to_tokens": float(tokens[i + 1]),
+                        "flops": 6.0 * params * float(np.sqrt(tokens[i] * tokens[i + 1])),
+                        "slope_before": float(slope[i - 1]),
+                        "slope": float(slope[i]),
+                    }
+                )
+    return {"sizes": found, "rises": rises, "phase_change": bool(rises)}
