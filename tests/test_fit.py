@@ -99,7 +99,7 @@ def test_farseer_finds_a_lower_minimum_than_sixty_four_restarts_elsewhere():
     assert found.certified[0]
 
 
-@pytest.mark.parametrize("name", [n for n in TRUE])
+@pytest.mark.parametrize("name", list(TRUE))
 def test_a_law_recovers_itself_without_noise(name):
     found = fit(simulated(name, 0), name, objective="lsqlog", draws=0, diagnostics=False)
     assert np.max(np.abs(found.residuals)) < 1e-7
@@ -107,7 +107,7 @@ def test_a_law_recovers_itself_without_noise(name):
         np.testing.assert_allclose(found.theta, TRUE[name], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in TRUE])
+@pytest.mark.parametrize("name", list(TRUE))
 def test_coordinates_are_the_formula_and_their_derivatives_are_exact(name):
     law, columns = find(name), grid()
     chart = chart_of(law, columns)

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from isoflop.fit.objective import Objective
-    from isoflop.laws.coordinates import Chart
+    from isoflop.laws.coordinates import Chart, Expansion
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
+    Index = NDArray[np.integer]
 
 TOLERANCE = 1e-12  # predicted decrease, relative to the objective
 GIVE_UP = 1e9  # damping at which a step is no longer worth taking
@@ -25,7 +26,7 @@ class Problems(NamedTuple):
     log_y: Array
     weights: Array
 
-    def take(self, index: Array) -> Problems:
+    def take(self, index: Index) -> Problems:
         return Problems(
             self.log_y if len(self.log_y) == 1 else self.log_y[index],
             self.weights if len(self.weights) == 1 else self.weights[index],
@@ -42,11 +43,16 @@ class Minimum(NamedTuple):
 
 
 class Expanded(NamedTuple):
-    """Gradient (P, p), Hessian and its positive majoriser (P, p, p) of the objective."""
+    """Gradient (P, p), Hessian (P, p, p) of the objective, and what its majoriser needs."""
 
     gradient: Array
     hessian: Array
-    majoriser: Array
+    expansion: Expansion
+    reweighted: Array
+
+    def majoriser(self, rows: Index) -> Array:
+        """The positive Hessian of iteratively reweighted least squares for some problems."""
+        return self.expansion.take(rows).quadratic(self.reweighted[rows])
 
 
 def residual(problems: Problems, f: Array, objective: Objective) -> Array:
@@ -68,21 +74,22 @@ def values(
 def expand(
     chart: Chart, problems: Problems, u: Array, *, objective: Objective, width: float
 ) -> Expanded:
-    """Exact gradient and Hessian, and the majoriser of iteratively reweighted least squares."""
+    """Exact gradient and Hessian of every problem's objective at its own coordinates."""
     f, expansion = chart.expand(u)
     r = residual(problems, f, objective)
     w = problems.weights * objective.sides(r)
     size = np.abs(r)
     inside = size <= width
     slope = w * np.clip(r, -width, width)  # d rho / d r
-    weight = w * np.where(inside, 1.0, width / np.maximum(size, 1e-300))
+    reweighted = w * np.where(inside, 1.0, width / np.maximum(size, 1e-300))
     if objective.raw:
         level = np.exp(f)
         first, second = slope * level, w * inside * level**2
         hessian = expansion.quadratic(second - first, -first)
-        return Expanded(-expansion.gradient(first), hessian, expansion.quadratic(weight * level**2))
+        gradient = -expansion.gradient(first)
+        return Expanded(gradient, hessian, expansion, reweighted * level**2)
     hessian = expansion.quadratic(w * inside, -slope)
-    return Expanded(-expansion.gradient(slope), hessian, expansion.quadratic(weight))
+    return Expanded(-expansion.gradient(slope), hessian, expansion, reweighted)
 
 
 def minimise(
@@ -94,11 +101,13 @@ def minimise(
     width: float,
     iterations: int = 100,
     tolerance: float = TOLERANCE,
+    thorough: bool = False,
 ) -> Minimum:
     """Minimise every problem from its own start, inside the chart's box.
 
-    Each iteration tries a Newton step and a step of the majoriser, keeps the better, and damps
-    each problem by itself (Levenberg-Marquardt); finished problems leave the batch.
+    Each iteration takes a Newton step; where that does not descend, a step of the majoriser;
+    where neither does, the problem is damped more (Levenberg-Marquardt). A thorough search, far
+    from the minimum, tries both and takes the better. Finished problems leave the batch.
     """
     u = np.clip(u, chart.lower, chart.upper)
     count = len(u)
@@ -111,21 +120,26 @@ def minimise(
             break
         sub = problems.take(active)
         at = expand(chart, sub, u[active], objective=objective, width=width)
-        steps, predicted = _steps(chart, u[active], at, damping[active])
-        decrease[active] = predicted
-        trial_u = np.clip(u[active] + steps, chart.lower, chart.upper)
-        both = sub.take(np.tile(np.arange(len(active)), 2))
-        trial = values(
-            chart, both, trial_u.reshape(-1, u.shape[1]), objective=objective, width=width
-        ).reshape(2, -1)
-        pick = np.argmin(trial, axis=0)
-        rows = np.arange(len(active))
-        gain = best[active] - trial[pick, rows]
-        better = gain > 0
-        moved = active[better]
-        u[moved] = trial_u[pick[better], rows[better]]
-        best[moved] = trial[pick[better], rows[better]]
-        done = predicted <= tolerance * np.maximum(best[active], 1e-300)
+        before = best[active]
+        everyone = np.arange(len(active))
+        here, rows = u[active], everyone
+        newton = lambda _, hessian=at.hessian: hessian  # noqa: E731
+        for matrix in (newton, at.majoriser):
+            step, promised = _step(
+                chart, here[rows], at.gradient[rows], matrix(rows), damping[active[rows]]
+            )
+            if matrix is newton:
+                decrease[active] = promised
+            trial_u = np.clip(here[rows] + step, chart.lower, chart.upper)
+            trial = values(chart, sub.take(rows), trial_u, objective=objective, width=width)
+            down = trial < best[active[rows]]
+            moved = active[rows[down]]
+            u[moved], best[moved] = trial_u[down], trial[down]
+            rows = everyone if thorough else everyone[best[active] >= before]
+            if not len(rows):
+                break
+        better = best[active] < before
+        done = decrease[active] <= tolerance * np.maximum(best[active], 1e-300)
         converged[active] = done
         damping[active] = np.where(
             better, np.maximum(damping[active] / 8, 1e-12), np.maximum(damping[active], 1e-6) * 8
@@ -134,24 +148,26 @@ def minimise(
     return Minimum(u, best, converged, decrease)
 
 
-def _steps(chart: Chart, u: Array, at: Expanded, damping: Array) -> tuple[Array, Array]:
-    """Newton's and the majoriser's steps (2, P, p), and the decrease Newton promises (P,).
+def _step(
+    chart: Chart, u: Array, gradient: Array, matrix: Array, damping: Array
+) -> tuple[Array, Array]:
+    """A damped step (P, p) down a quadratic model, and the decrease the undamped one promises.
 
-    Coordinates at a bound that the gradient pushes against are held. The Hessian is used with
+    Coordinates at a bound that the gradient pushes against are held. The model is used with
     the absolute values of its eigenvalues, so a saddle is left downhill.
     """
-    held = ((u <= chart.lower) & (at.gradient > 0)) | ((u >= chart.upper) & (at.gradient < 0))
+    held = ((u <= chart.lower) & (gradient > 0)) | ((u >= chart.upper) & (gradient < 0))
     free = ~held
-    diagonal = np.einsum("pii->pi", at.majoriser)
-    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300))
-    g = at.gradient * scale * free
+    diagonal = np.abs(np.einsum("pii->pi", matrix))
+    largest = diagonal.max(axis=1, keepdims=True)
+    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-6 * largest + 1e-300))
+    g = gradient * scale * free
     both = free[:, :, None] & free[:, None, :]
     pair = scale[:, :, None] * scale[:, None, :]
-    matrices = np.stack([at.hessian, at.majoriser])
-    matrices = np.where(both, matrices * pair, held[:, :, None] * np.eye(u.shape[1]))
-    eigenvalues, vectors = np.linalg.eigh(matrices)
-    turned = (g[:, None, :] @ vectors)[:, :, 0, :]
+    scaled = np.where(both, matrix * pair, held[:, :, None] * np.eye(u.shape[1]))
+    eigenvalues, vectors = np.linalg.eigh(scaled)
+    turned = (g[:, None, :] @ vectors)[:, 0, :]
     size = np.maximum(np.abs(eigenvalues), 1e-13)
-    predicted = 0.5 * np.sum(turned[0] ** 2 / np.maximum(size[0], 1e-10), axis=1)
+    promised = 0.5 * np.sum(turned**2 / np.maximum(size, 1e-10), axis=1)
     step = (vectors @ (turned / (size + damping[:, None]))[..., None])[..., 0]
-    return -step * scale * free, predicted
+    return -step * scale * free, promised

@@ -79,6 +79,9 @@ class NumericExpansion(NamedTuple):
     u: Array
     j: Array
 
+    def take(self, rows: NDArray[np.integer]) -> NumericExpansion:
+        return NumericExpansion(self.chart, self.u[rows], self.j[rows])
+
     def jacobian(self) -> Array:
         return self.j
 

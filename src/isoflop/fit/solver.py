@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from isoflop.fit.newton import Problems, minimise, residual, values
+from isoflop.fit.newton import Minimum, Problems, minimise, residual, values
 from isoflop.fit.numeric import numeric_chart
 from isoflop.fit.objective import Objective
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from isoflop.fit.newton import Minimum
     from isoflop.law import Law
     from isoflop.laws.coordinates import Chart
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
+    Index = NDArray[np.integer]
 
 CHUNK = 256  # problems a batch: the arrays stay in cache
-SAMPLES, KEPT, FOLLOWED = 128, 8, 3  # starts ranked, fitted roughly, followed to the end
+SAMPLES = 128  # starts ranked; of p coordinates, 2 p + 2 are fitted roughly
 AGREE = 1e-9  # relative difference of objectives that counts as the same minimum
 NARROWING = 8.0  # factor between successive half-widths on the way to a narrow Huber loss
 
@@ -137,27 +138,30 @@ def _search(
     chart: Chart, problems: Problems, count: int, *, objective: Objective, seed: int
 ) -> tuple[Minimum, NDArray[np.int64]]:
     """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
+    p = len(chart.lower)
+    kept, followed = 2 * p + 2, max(3, p - 2)
     samples = chart.starts(SAMPLES, seed)
-    ranked = [_ranked(chart, problems.take(np.array([k])), samples, KEPT) for k in range(count)]
+    ranked = [_ranked(chart, problems.take(np.array([k])), samples, kept) for k in range(count)]
     rough = minimise(
         chart,
-        _repeated(problems, count, KEPT),
+        _repeated(problems, count, kept),
         np.concatenate(ranked),
         objective=Objective("lsqlog"),
         width=np.inf,
         tolerance=1e-5,
         iterations=30,
+        thorough=True,
     )
-    order = np.argsort(rough.value.reshape(count, KEPT), axis=1)[:, :FOLLOWED]
-    pick = (np.arange(count)[:, None] * KEPT + order).ravel()
+    order = np.argsort(rough.value.reshape(count, kept), axis=1)[:, :followed]
+    pick = (np.arange(count)[:, None] * kept + order).ravel()
     ended = narrowed(
-        chart, _repeated(problems, count, FOLLOWED), rough.u[pick], objective=objective
+        chart, _repeated(problems, count, followed), rough.u[pick], objective=objective
     )
-    value = ended.value.reshape(count, FOLLOWED)
+    value = ended.value.reshape(count, followed)
     winner = np.argmin(value, axis=1)
     best = value[np.arange(count), winner]
     agreed = np.sum(value <= best[:, None] * (1 + AGREE) + 1e-300, axis=1)
-    return _at(ended, np.arange(count) * FOLLOWED + winner), agreed
+    return _at(ended, np.arange(count) * followed + winner), agreed
 
 
 def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array:
@@ -215,21 +219,27 @@ def _first_width(objective: Objective) -> float:
     return max(objective.width, 1e-3) if np.isfinite(objective.width) else np.inf
 
 
-def narrowed(chart: Chart, problems: Problems, u: Array, *, objective: Objective) -> Minimum:
+def narrowed(
+    chart: Chart, problems: Problems, u: Array, *, objective: Objective, thorough: bool = False
+) -> Minimum:
     """Minimise through a falling sequence of half-widths down to the objective's own."""
+    step = partial(minimise, chart, problems, objective=objective, thorough=thorough)
     if np.isfinite(objective.width):
         width = _first_width(objective) * NARROWING
         while width > objective.width * 1.5:
-            u = minimise(
-                chart, problems, u, objective=objective, width=width, tolerance=1e-4, iterations=30
-            ).u
+            u = step(u, width=width, tolerance=1e-4, iterations=30).u
             width /= NARROWING
-    return minimise(chart, problems, u, objective=objective, width=objective.width)
+    return step(u, width=objective.width)
 
 
-def _at(minimum: Minimum, index: Array) -> Minimum:
-    return type(minimum)(*(part[index] for part in minimum))
+def _at(minimum: Minimum, index: Index) -> Minimum:
+    return Minimum(*(part[index] for part in minimum))
 
 
 def _joined(parts: list[Minimum]) -> Minimum:
-    return type(parts[0])(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return Minimum(
+        u=np.concatenate([m.u for m in parts]),
+        value=np.concatenate([m.value for m in parts]),
+        converged=np.concatenate([m.converged for m in parts]),
+        decrease=np.concatenate([m.decrease for m in parts]),
+    )

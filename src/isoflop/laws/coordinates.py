@@ -67,7 +67,7 @@ class BoxCox:
         return c + s * box_cox(self.x, q)
 
     def bend(self, u: Array) -> Bent:
-        c, s, q = (u[:, k, None] for k in self.index)
+        _, s, q = (u[:, k, None] for k in self.index)
         h, h_q, h_qq = box_cox_bend(self.x, q)
         gradient = np.stack([np.ones_like(h), h, s * h_q], axis=-1)
         return Bent(self.value(u), gradient, {(1, 2): h_q, (2, 2): s * h_qq})
@@ -146,6 +146,16 @@ class Expansion(NamedTuple):
     chart: Chart
     bent: list[Bent]
     linked: Linked
+
+    def take(self, rows: NDArray[np.integer]) -> Expansion:
+        """The same for some of the problems."""
+        f, g, h = self.linked
+        linked = Linked(f[rows], tuple(a[rows] for a in g), {k: a[rows] for k, a in h.items()})
+        bent = [
+            b if b.gradient.ndim == 2 else Bent(b.value[rows], b.gradient[rows], {})
+            for b in self.bent
+        ]
+        return Expansion(self.chart, bent, linked)
 
     def jacobian(self) -> Array:
         """df/du of shape (P, n, p)."""

@@ -28,8 +28,16 @@ def log_sum(t: list[Array]) -> Array:
 
 def log_sum_linked(t: list[Array]) -> Linked:
     """f = log sum_a exp t_a: the gradient is the share p_a, the Hessian p_a [a = b] - p_a p_b."""
-    f = log_sum(t)
-    p = tuple(np.exp(a - f) for a in t)
+    top = t[0]
+    for other in t[1:]:
+        top = np.maximum(top, other)
+    parts = [np.exp(a - top) for a in t]
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    f = top + np.log(total)
+    inverse = 1 / total
+    p = tuple(part * inverse for part in parts)
     hessian = {
         (a, b): p[a] * (1 - p[a]) if a == b else -p[a] * p[b]
         for a in range(len(t))
