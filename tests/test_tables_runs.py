@@ -96,7 +96,14 @@ def test_two_candidates_for_one_role_are_refused_and_columns_decides():
 
 
 def test_text_numbers_are_read_through_units():
-    runs = Runs.of(table(params=["70M", "160M", "410M", "1.4B"], loss=["3.9", "3.4", "3.0", "2.6"]))
+    runs = Runs.of(
+        table(
+            params=["70M", "160M", "410M", "1.4B"],
+            loss=["3.9", "3.4", "3.0", "2.6"],
+            flops=["6e17 FLOPs", "3.1 EFLOP", "2e19", "2.4e20"],
+        )
+    )
+    assert runs["flops"].tolist() == [6e17, 3.1e18, 2e19, 2.4e20]
     np.testing.assert_allclose(runs["params"], N, rtol=1e-15)
     assert runs["loss"].dtype == float
 
@@ -119,6 +126,7 @@ def test_text_numbers_are_read_through_units():
         ("params", datetime.date(2026, 1, 1), "a date where a number is due"),
         ("params", [1], "a list where a number is due"),
         ("params", "4 days", "is in seconds, count expected"),
+        ("loss", "3.0K", "column 'loss', row 3: '3.0K' has a unit; a plain number is due"),
         ("params", 410.0, "row 3: 410 parameters is no count"),
     ],
 )
@@ -166,6 +174,7 @@ def test_a_hole_in_a_further_column_names_all_such_columns():
         ({"params": [7e3, 16e3, 41e3, 140e3], "tokens": [x * 1e3 for x in D]}, "per parameter"),
         ({"tokens": [1400, 3200, 8200, 28000]}, "per parameter"),
         ({"tokens": [1.4e9, 3.2e9, 8.2e9, 28]}, "column 'tokens', row 4"),
+        ({"tokens": [1.4e9, 3.2e9, 8.2e9, 28e3]}, "column 'tokens', row 4"),
         ({"flops": [x / 1e9 for x in (5.9e17, 3e18, 2e19, 2.4e20)]}, "times 6 params tokens"),
         ({"flops": [5.9e17, 3e18, 2e19, 2.4e11]}, "column 'flops', row 4"),
     ],
@@ -176,10 +185,17 @@ def test_mixed_units_are_refused(change, says):
         Runs.of(table(**change))
 
 
+def test_flops_stated_as_6nd_must_be_6nd():
+    flops = [1.2 * 6 * n * d for n, d in zip(N, D, strict=True)]
+    assert Runs.of(table(flops=flops), flops="exact").conventions["flops"] == "exact"
+    refused("row 1: stated as 6nd but 1.2 times 6 params", table(flops=flops), flops="6nd")
+
+
 def test_stated_units_are_applied_and_said():
     runs = Runs.of(table(params=[70, 160, 410, 1400]), units={"params": "M"})
     np.testing.assert_allclose(runs["params"], N, rtol=1e-15)
     assert runs.origin["params"] == "'params' in M"
+    refused("'160M' has a unit", table(params=[70, "160M", 410, 1400]), units={"params": "M"})
     refused("units are K, M, B or T", table(), units={"params": "G"})
     refused("which the table does not have", table(), units={"flops": "B"})
 
@@ -206,6 +222,7 @@ def test_tables_that_are_none():
     refused("columns differ in length", table(loss=LOSS[:3]))
     refused("column name 3 is not text", table() | {3: N})
     refused("column 'x', row 1: a dict is neither", table(x=[{}] * 4))
+    refused("the integer is beyond 64 bits", table(x=[10**5000, "b", "c", "d"]))
     refused("the text holds a NUL", table(x=["a\x00", "b", "c", "d"]))
 
 

@@ -42,11 +42,13 @@ def cells(name: str, column: Any) -> Sequence[Any]:
     return array.tolist() if array.dtype.kind in "fiubOUT" else list(array)
 
 
-def numbers(name: str, values: Sequence[Any], factor: float = 1.0) -> NDArray[np.float64]:
-    """Cells as finite floats times `factor`; text is read by `isoflop.units` ("7B" is 7e9)."""
+def numbers(
+    name: str, values: Sequence[Any], kind: units.Kind | None = None
+) -> NDArray[np.float64]:
+    """Cells as finite floats; with a `kind`, text may carry its suffix ("7B" is 7e9)."""
     out = np.empty(len(values))
     for row, value in enumerate(values, start=1):
-        out[row - 1] = _number(name, row, value) * factor
+        out[row - 1] = _number(name, row, value, kind)
     return _read_only(out)
 
 
@@ -70,7 +72,7 @@ def at(name: str, row: int) -> str:
     return f"column {name!r}, row {row}"
 
 
-def _number(name: str, row: int, value: Any) -> float:
+def _number(name: str, row: int, value: Any, kind: units.Kind | None) -> float:
     if _missing(value):
         raise MissingCell(f"{at(name, row)}: no value; fill the cell or drop the row")
     if isinstance(value, (bool, np.bool_)):
@@ -81,24 +83,27 @@ def _number(name: str, row: int, value: Any) -> float:
         except OverflowError:
             number = math.inf
     elif isinstance(value, str):
-        number = _from_text(name, row, value.strip())
+        number = _from_text(name, row, value.strip(), kind)
     else:
-        kind = type(value).__name__
-        raise ValueError(f"{at(name, row)}: a {kind} where a number is due; convert the column")
+        found = type(value).__name__
+        raise ValueError(f"{at(name, row)}: a {found} where a number is due; convert the column")
     if not math.isfinite(number):
         raise ValueError(f"{at(name, row)}: the value is not finite; drop the row or mend the cell")
     return number
 
 
-def _from_text(name: str, row: int, value: str) -> float:
+def _from_text(name: str, row: int, value: str, kind: units.Kind | None) -> float:
     if PLAIN.fullmatch(value):
         return float(value)
     if value.lower() in INFINITE:
         return math.inf
     try:
-        return units.parse(value, kind="count")
+        number = units.parse(value, kind)
     except ValueError as error:
         raise ValueError(f"{at(name, row)}: {error}") from None
+    if kind is None:
+        raise ValueError(f"{at(name, row)}: {value[:40]!r} has a unit; a plain number is due")
+    return number
 
 
 def _missing(value: Any) -> bool:
@@ -119,7 +124,8 @@ def _is_number(value: Any) -> bool:
 WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (str, str),
     ((bool, np.bool_), lambda v: str(bool(v)).lower()),
-    ((int, float, np.integer, np.floating), lambda v: f"{v:.17g}"),
+    ((int, np.integer), str),
+    ((float, np.floating), lambda v: repr(float(v))),
     ((datetime.date, datetime.time), lambda v: v.isoformat()),
     (np.datetime64, str),
 )
@@ -128,6 +134,8 @@ WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
 def _text(name: str, row: int, value: Any) -> str:
     if value is None or (_missing(value) and not isinstance(value, str)):
         return ""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError(f"{at(name, row)}: the integer is beyond 64 bits; give it as text")
     for kind, write in WRITERS:
         if isinstance(value, kind):
             written = write(value)

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 # No model that reads tokens has fewer parameters; a smaller figure is in thousands or more.
 LEAST_PARAMS = 1e3
-# Public sweeps run from .006 to 64,000 tokens per parameter, their medians from 4 to 150. A table
-# in the wrong unit is off by 1e6 or 1e9, or by 1e-6 or 1e-9.
-ROW_TOKENS_PER_PARAM = (1e-5, 1e7)
-MEDIAN_TOKENS_PER_PARAM = (1e-4, 1e5)
+# Public sweeps run from .006 to 64,000 tokens per parameter, their medians from 4 to 150, and one
+# run lies up to 3,200 times from its sweep's median. A wrong unit is off by 1e6 or 1e9 either way.
+ROW_TOKENS_PER_PARAM = (1e-4, 1e6)
+MEDIAN_TOKENS_PER_PARAM = (1e-3, 1e5)
+TOKENS_PER_PARAM_OFF_MEDIAN = 3e4
 # FLOPs / 6ND is .9 to 1.4 in dense sweeps, about .03 for sparse models counted in total and up to
 # about 20 for tiny models counted without embeddings; a wrong unit is off by 1e3 at least.
 FLOPS_PER_6ND = (1 / 300, 300.0)
+# Published FLOPs are rounded to two digits or more.
+ROUNDED_6ND = 0.05
 # Spread of ln(tokens) left after a straight line in ln(params): below it the two are one variable.
 COLLINEAR = 1e-3
 
@@ -63,10 +66,25 @@ def check_scale(data: Data) -> None:
             )
     if "params" in data and "tokens" in data:
         ratio = data["tokens"] / data["params"]
-        _in_range(ratio, ROW_TOKENS_PER_PARAM, MEDIAN_TOKENS_PER_PARAM, "tokens", "per parameter")
+        median = float(np.median(ratio))
+        low = max(ROW_TOKENS_PER_PARAM[0], median / TOKENS_PER_PARAM_OFF_MEDIAN)
+        high = min(ROW_TOKENS_PER_PARAM[1], median * TOKENS_PER_PARAM_OFF_MEDIAN)
+        _in_range(ratio, (low, high), MEDIAN_TOKENS_PER_PARAM, "tokens", "per parameter")
     if {"params", "tokens", "flops"} <= data.keys():
         gap = data["flops"] / (6 * data["params"] * data["tokens"])
         _in_range(gap, FLOPS_PER_6ND, FLOPS_PER_6ND, "flops", "times 6 params tokens")
+
+
+def check_6nd(data: Data, convention: str) -> None:
+    """ValueError where FLOPs stated as 6ND are not 6 params tokens."""
+    if convention != "6nd" or not {"params", "tokens", "flops"} <= data.keys():
+        return
+    gap = data["flops"] / (6 * data["params"] * data["tokens"])
+    for row in np.flatnonzero(abs(gap - 1) > ROUNDED_6ND)[:1] + 1:
+        raise ValueError(
+            f"column 'flops', row {row}: stated as 6nd but {gap[row - 1]:.3g} times 6 params "
+            "tokens; state flops='exact' or leave the column out"
+        )
 
 
 def _in_range(

@@ -9,10 +9,14 @@ import numpy as np
 
 from isoflop.tables import cells as cell
 from isoflop.tables.columns import CONVENTION_COLUMNS, LABELS, SYNONYMS, candidates, plain
-from isoflop.units import COUNT
+from isoflop.units import COUNT, Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+SUFFIXES: Mapping[str, Kind] = {
+    "params": "count", "tokens": "count", "unique_tokens": "count", "flops": "flops"
+}  # fmt: skip
 
 
 def columns_of(table: Any) -> dict[str, Sequence[Any]]:
@@ -48,7 +52,7 @@ def read(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str], list[str]]:
     """Columns by role then the rest, where each came from, and notes on what was left out."""
     for role, unit in scales.items():
-        if role not in ("params", "tokens", "flops", "unique_tokens") or unit not in COUNT:
+        if role not in SUFFIXES or unit not in COUNT:
             raise ValueError(
                 f"units {{{role!r}: {unit!r}}}: units are K, M, B or T, for params, tokens, "
                 "flops or unique_tokens"
@@ -62,7 +66,9 @@ def read(
         if role in LABELS:
             data[role] = cell.extra(header, raw[header])
         else:
-            data[role] = cell.numbers(header, raw[header], COUNT[scales.get(role, "")])
+            # A suffix in a cell of a scaled column would count twice: there text must be plain.
+            kind = None if role in scales else SUFFIXES.get(role)
+            data[role] = cell.numbers(header, raw[header], kind) * COUNT[scales.get(role, "")]
     notes, holes = [], []
     for header, values in raw.items():
         if header in taken.values() or plain(header) in CONVENTION_COLUMNS:

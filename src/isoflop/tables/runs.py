@@ -257,6 +257,7 @@ def checked(runs: Runs) -> Runs:
             raise ValueError(f"column {name!r} holds text; numbers are due")
     checks.check_positive(data)
     checks.check_scale(data)
+    checks.check_6nd(data, runs.conventions.get("flops", "unstated"))
     checks.check_repeats(data, runs.seeds)
     order = [*(role for role in SYNONYMS if role in data), *data]
     return replace(
