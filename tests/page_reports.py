@@ -1,11 +1,31 @@
 """Reports to look at: a ladder trained on two cores, and a sweep of billions of parameters."""
 
+import itertools
 import math
 
 import numpy as np
+
 from isoflop.page import (
-    Backtest, BacktestRow, Band, Coefficient, Column, Curve, Fact, Headline, LawFit, Member, Noise,
-    Optimum, Report, Reproduce, Sealed, Slice, Slope, Target, Valley, Warn,
+    Backtest,
+    BacktestRow,
+    Band,
+    Coefficient,
+    Column,
+    Curve,
+    Fact,
+    Headline,
+    LawFit,
+    Member,
+    Noise,
+    Optimum,
+    Report,
+    Reproduce,
+    Sealed,
+    Slice,
+    Slope,
+    Target,
+    Valley,
+    Warn,
 )  # fmt: skip
 
 # A ladder measured on two cores: English dictionary bytes, three layers, bits per byte.
@@ -39,7 +59,9 @@ def ladder_runs():
     names = ("run", "role", "params", "tokens", "flops", "loss", "seconds")
     return tuple(
         Column(name=name, values=values, unit=unit, convention=note)
-        for name, values, unit, note in zip(names, zip(*rows, strict=True), units, notes, strict=True)
+        for name, values, unit, note in zip(
+            names, zip(*rows, strict=True), units, notes, strict=True
+        )
     )
 
 
@@ -52,7 +74,7 @@ def ladder_curve():
         "chinchilla": (0.46, additive(params, tokens)),
         "kaplan": (0.27, additive(params, tokens) * (grid / 3e12) ** 0.008),
         "frontier power": (0.19, frontier),
-        "chinchilla, late": (0.08, additive(params, tokens) * (grid / 3e12) ** -0.011),
+        "late": (0.08, additive(params, tokens) * (grid / 3e12) ** -0.011),
     }
     weights = np.array([w for w, _ in lines.values()])
     median = weights @ np.array([v for _, v in lines.values()])
@@ -82,15 +104,17 @@ def ladder_valley():
         parts.append(
             Slice(
                 at=tokens,
-                fixed="tokens",
                 params=SIZES,
                 loss=tuple(row[column] for row in MEASURED),
                 curve_params=tuple(grid),
                 curve_loss=tuple(additive(grid, float(tokens))),
+                best_params=grid[-1],
+                best_loss=additive(grid[-1], float(tokens)),
                 shape="parabola",
             )
         )
     return Valley(
+        fixed="tokens",
         slices=tuple(parts),
         note="At a fixed token count more parameters are always better, so no slice has a minimum.",
     )
@@ -149,7 +173,7 @@ def ladder_backtest():
             for law, errors in bias.items()
             for k, ((c, n, h, s), b) in enumerate(zip(cuts, errors, strict=True))
         ),
-        weights={"chinchilla": 0.46, "kaplan": 0.27, "frontier power": 0.19, "chinchilla, late": 0.08},
+        weights={"chinchilla": 0.46, "kaplan": 0.27, "frontier power": 0.19, "late": 0.08},
         note="All cuts lie below the phase change of the largest size.",
     )  # fmt: skip
 
@@ -160,7 +184,7 @@ def ladder_slopes():
     for size, row in zip(SIZES, MEASURED, strict=True):
         losses = (*row, late[size]) if size in late else row
         tokens = (*TOKENS, 8_000_000)[: len(losses)]
-        drops = [a - b for a, b in zip(losses, losses[1:], strict=False)]
+        drops = [a - b for a, b in itertools.pairwise(losses)]
         for k, drop in enumerate(drops):
             steps.append(
                 Slope(params=size, tokens_from=tokens[k], tokens_to=tokens[k + 1],
@@ -189,11 +213,11 @@ def ladder():
             Warn(
                 text="The forecast reaches 12 times the compute of the largest run; the backtest "
                 "vouches for 2.5 times.",
-                cure="Cheapest run that would help: 1.3M parameters on 6M tokens, 7.2 core-minutes.",
+                cure="Cheapest run that would help: 1.3M parameters on 6M tokens, 7 core-minutes.",
                 grave=True,
             ),
-            Warn(text="A phase change lies inside the range: at three sizes the loss falls abruptly "
-                      "at N × D of about 10¹²."),
+            Warn(text="A phase change lies inside the range: at three sizes the loss falls "
+                      "abruptly at N × D of about 10¹²."),
             Warn(text="The floor E is not identified by these runs; no statement about the loss at "
                       "infinite compute can be made."),
         ),
@@ -204,7 +228,7 @@ def ladder():
         ledger=(
             Sealed(target="d128, 4M", seal="77b1d0c5a2f04e6c", sealed_at="2026-11-21 21:18",
                    flops=1.4156e13, params=589_824, tokens=4e6, quantiles=first, observed=1.504,
-                   error=0.098, inside_90=False, inside_95=True, crps=0.0931, verdict="miss",
+                   error=0.098, inside_90=False, inside_95=False, crps=0.0931, verdict="miss",
                    scored_at="2026-11-21 21:22"),
             Sealed(target="d192, 6M", seal="c0ffee12a9b34d71", sealed_at="2026-11-21 21:22",
                    flops=GOAL["flops"], params=1_327_104, tokens=6e6, quantiles=quantiles,
@@ -246,7 +270,7 @@ def sweep():
         grid = np.geomspace(params[0], params[-1], 31)
         best.append(at)
         parts.append(
-            Slice(at=float(budget), fixed="flops", params=tuple(params), loss=tuple(losses),
+            Slice(at=float(budget), params=tuple(params), loss=tuple(losses),
                   curve_params=tuple(grid), curve_loss=tuple(fit(np.log(grid))), best_params=at,
                   best_low=at * 0.86, best_high=at * 1.16, best_tokens=budget / (6 * at),
                   best_loss=float(fit(np.log(at))), bracketed=True, shape="parabola")
@@ -270,6 +294,7 @@ def sweep():
         headline=Headline(params=2.04e9, tokens=1.13e12, flops=1.4e22, loss=2.151, low=2.118,
                           high=2.183, cost="$22k, 9.0k accelerator-hours"),
         valley=Valley(
+            fixed="flops",
             slices=tuple(parts),
             optima=(
                 Optimum(quantity="params", flops=tuple(budgets), values=tuple(best),

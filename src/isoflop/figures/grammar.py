@@ -2,7 +2,8 @@
 
 Each dict is complete (inline data, explicit domains and ticks) and uses one small part of the
 grammar, so that a renderer of a few hundred lines can draw it: layers of point, line, area, rule,
-rect, tick and text. What a mark means is its `style`; `config.style` gives it colours for export.
+rect and text. What a mark means is its `style`, by which a page may colour it anew; the colours in
+the mark itself serve a white page.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from isoflop.units import show
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 COUNT = "replace(replace(format(datum.value, '.3~s'), 'G', 'B'), 'K', 'k')"  # 25k, 1.8M, 70B
-POWER = "replace(format(datum.value, '.0e'), 'e+', 'e')"  # 1e12
+POWER = "replace(format(datum.value, '.1~e'), 'e+', 'e')"  # 1e12
 NUMBER = "format(datum.value, '.3~f')"
-PERCENT = "format(datum.value, '+.1~f') + '%'"
+PERCENT = "format(datum.value, datum.value ? '+.1~f' : '') + '%'"
 SIZES = (
     "#8fb93a", "#55b160", "#2ba17f", "#218f8d", "#2b758e", "#39568c", "#453882", "#440154"
 )  # fmt: skip
@@ -28,18 +29,20 @@ STYLES = {
     "band90": {"fill": "#0b63a5", "fillOpacity": 0.14},
     "band50": {"fill": "#0b63a5", "fillOpacity": 0.22},
     "median": {"stroke": "#0b63a5", "strokeWidth": 2.2},
+    "power": {"stroke": "#0b63a5", "strokeWidth": 2},
     "member": {"stroke": "#7a5195", "strokeWidth": 1.1},
-    "run": {"stroke": "#ffffff", "strokeWidth": 0.8, "filled": True},
+    "run": {"opacity": 1, "stroke": "#ffffff", "strokeWidth": 0.8, "filled": True},
     "slice": {"strokeWidth": 1.6},
-    "best": {"fill": "#1a1d21", "stroke": "#ffffff"},
-    "unbracketed": {"fill": "#ffffff", "stroke": "#1a1d21"},
+    "best": {"opacity": 1, "fill": "#1a1d21", "stroke": "#ffffff"},
+    "unbracketed": {"opacity": 1, "fill": "#ffffff", "stroke": "#1a1d21"},
     "trusted": {"stroke": "#9a6700", "strokeWidth": 1.2, "strokeDash": [2, 3]},
     "zero": {"stroke": "#5b6470", "strokeWidth": 1},
     "interval95": {"stroke": "#0b63a5", "strokeWidth": 1.5},
     "interval90": {"stroke": "#0b63a5", "strokeWidth": 4, "strokeOpacity": 0.45},
     "interval50": {"stroke": "#0b63a5", "strokeWidth": 9, "strokeOpacity": 0.45},
-    "forecast": {"fill": "#ffffff", "stroke": "#0b63a5", "strokeWidth": 2},
-    "observed": {"fill": "#c2410c", "stroke": "#ffffff", "filled": True},
+    "forecast": {"opacity": 1, "fill": "#ffffff", "stroke": "#0b63a5", "strokeWidth": 2},
+    "observed": {"opacity": 1, "fill": "#c2410c", "stroke": "#ffffff", "filled": True},
+    "abrupt": {"opacity": 1, "fill": "#c2410c", "stroke": "#ffffff"},
     "note": {"fill": "#454d57", "fontSize": 12},
     "endlabel": {"fill": "#7a5195", "fontSize": 11},
 }
@@ -76,7 +79,7 @@ def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
 def log_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06) -> Row:
     """A logarithmic channel whose domain holds `values` with `pad` of its length to spare."""
     low, high = math.log(min(values)), math.log(max(values))
-    room = pad * max(high - low, 0.1)
+    room = pad * (high - low) if high > low else 0.2
     domain = math.exp(low - room), math.exp(high + room)
     return {
         "type": "quantitative",
@@ -89,7 +92,7 @@ def log_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06)
 def linear_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06) -> Row:
     """A linear channel whose domain holds `values` with `pad` of its length to spare."""
     low, high = min(values), max(values)
-    room = pad * max(high - low, 1e-3 * max(abs(low), abs(high), 1e-6))
+    room = pad * (high - low) if high > low else 0.1 * max(abs(low), 1.0)
     domain = low - room, high + room
     return {
         "type": "quantitative",
@@ -141,13 +144,13 @@ def layer(
         channels["tooltip"] = {"field": "tip", "type": "nominal"}
     return {
         "data": {"values": rows},
-        "mark": {"type": kind, "style": style, **(mark or {})},
+        "mark": {"type": kind, "style": style, **STYLES[style], **(mark or {})},
         "encoding": channels,
     }
 
 
-def figure(name: str, description: str, layers: Sequence[Row], *, height: int = 400) -> Figure:
-    used = {str(item["mark"]["style"]) for item in layers}
+def figure(name: str, description: str, layers: Sequence[Row], *, height: int = 330) -> Figure:
+    """The whole figure; `height` is that of the plot without its axes."""
     return {
         "$schema": SCHEMA,
         "name": name,
@@ -155,7 +158,6 @@ def figure(name: str, description: str, layers: Sequence[Row], *, height: int = 
         "width": 720,
         "height": height,
         "layer": list(layers),
-        "config": {"style": {key: STYLES[key] for key in STYLES if key in used}},
     }
 
 

@@ -48,7 +48,7 @@ def backtest(*, rows: Sequence[Mapping]) -> Figure:
     ]
     worst = max(dots, key=lambda row: abs(float(str(row["error"]))))
     description = f"Signed error of {len(laws)} laws on hidden runs; the worst: {worst['tip']}."
-    return figure("backtest", description, layers, height=70 + 34 * len(laws))
+    return figure("backtest", description, layers, height=12 + 34 * len(laws))
 
 
 def ledger(*, forecasts: Sequence[Mapping], loss_unit: str) -> Figure:
@@ -87,4 +87,4 @@ def ledger(*, forecasts: Sequence[Mapping], loss_unit: str) -> Figure:
     if seen:
         layers.append(layer(seen, "point", "observed", mark=diamond, x=x, y=y))
     told = "; ".join(str(row["tip"]) for row in (*medians, *seen))
-    return figure("forecast ledger", told + ".", layers, height=70 + 40 * len(names))
+    return figure("forecast ledger", told + ".", layers, height=12 + 40 * len(names))

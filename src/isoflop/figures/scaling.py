@@ -23,6 +23,8 @@ from isoflop.figures.grammar import (
 )  # fmt: skip
 from isoflop.units import show
 
+HEIGHT = 350  # of the plot of loss against compute, in pixels
+
 
 def loss_curve(
     *,
@@ -41,54 +43,76 @@ def loss_curve(
     `runs` has run, params, tokens, flops, loss; `bands` and `members` go by level and by law, a
     member being (weight, losses); `target` has flops, loss, low, high, level and observed.
     """
-    target = target or {}
-    goal = [v for k in ("low", "high", "observed") if (v := target.get(k)) is not None]
+    goal = (
+        [target[k] for k in ("low", "high", "observed") if target[k] is not None] if target else []
+    )
     sides = [v for low, high in bands.values() for v in (*low, *high)]
-    lines = members or {}
     at = [*runs["flops"], *flops] + ([target["flops"]] if target else [])
     x = {"field": "flops", **log_axis(at, "training compute (FLOPs)", POWER, 0.03)}
-    y_values = [*runs["loss"], *median, *sides, *goal]
-    y = {"field": "loss", **log_axis(y_values, f"loss ({loss_unit})", NUMBER)}
-    dots, order = run_dots(runs)
+    values = [*runs["loss"], *median, *sides, *goal]
+    y = {"field": "loss", **log_axis(values, f"loss ({loss_unit})", NUMBER)}
+    floor, ceiling = y["scale"]["domain"]
     region: list[Row] = [{"flops": measured[0], "flops2": measured[1]}]
     layers = [layer(region, "rect", "measured", x=x, x2={"field": "flops2"})]
     for level, (low, high) in sorted(bands.items(), reverse=True):
-        rows: list[Row] = [
+        rows = [
             {"flops": f, "loss": a, "high": b} for f, a, b in zip(flops, low, high, strict=True)
         ]
-        style = f"band{100 * level:.0f}"
-        layers.append(layer(rows, "area", style, x=x, y=y, y2={"field": "high"}))
-    floor, ceiling = y["scale"]["domain"]
-    for law, (weight, losses) in lines.items():
-        rows = [
-            {"flops": f, "loss": v, "law": law, "tip": f"{law}: weight {weight:.2f}"}
-            for f, v in zip(flops, losses, strict=True)
-            if floor <= v <= ceiling
-        ]
-        look = {"strokeOpacity": round(0.3 + 0.7 * min(weight, 1.0), 3)}
-        layers.append(layer(rows, "line", "member", mark=look, x=x, y=y, detail={"field": "law"}))
+        layers.append(layer(rows, "area", f"band{100 * level:.0f}", x=x, y=y, y2={"field": "high"}))
+    lines, ends = member_layers(x, y, flops, members or {})
+    layers += lines
     rows = [{"flops": f, "loss": v} for f, v in zip(flops, median, strict=True)]
     layers.append(layer(rows, "line", "median", x=x, y=y))
-    colour = colours(order, "params")
-    layers.append(layer(dots, "point", "run", x=x, y=y, color={"field": "size", **colour}))
-    ends: list[Row] = [
-        {"flops": flops[-1], "loss": losses[-1], "text": f"{law} {weight:.2f}"}
-        for law, (weight, losses) in lines.items()
-        if floor <= losses[-1] <= ceiling
-    ]
-    words = [note(x, y, ends, "endlabel", align="left", dx=7)] if ends else []
-    top: list[Row] = [{"flops": measured[0], "loss": ceiling, "text": "measured"}]
-    words.append(note(x, y, top, align="left", baseline="top", dx=6, dy=6))
+    dots, order = run_dots(runs)
+    color = {"field": "size", **colours(order, "params")}
+    layers.append(layer(dots, "point", "run", x=x, y=y, color=color))
+    words = [note(x, y, [{"flops": measured[0], "loss": floor, "text": "measured"}],
+                  align="left", baseline="bottom", dx=7, dy=-7)]  # fmt: skip
     if trusted_to is not None:
-        edge: list[Row] = [{"flops": trusted_to, "loss": floor, "text": "backtested up to here"}]
+        edge: list[Row] = [{"flops": trusted_to, "loss": ceiling, "text": "backtested up to here"}]
         layers.append(layer(edge, "rule", "trusted", x=x))
-        words.append(note(x, y, edge, align="right", baseline="bottom", dx=-6, dy=-6))
+        words.append(note(x, y, edge, align="right", baseline="top", dx=-7, dy=7))
     least, most = (show(f(runs["flops"]), "flops", 2) for f in (min, max))
     description = f"Loss against compute: {len(dots)} runs from {least} to {most} FLOPs."
     if target:
         layers += target_layers(x, y, target)
         description += " " + target_words(target, loss_unit)
-    return figure("loss against compute", description, layers + words, height=420)
+    return figure("loss against compute", description, layers + ends + words, height=HEIGHT)
+
+
+def member_layers(
+    x: Row, y: Row, flops: Sequence[float], members: Mapping[str, tuple[float, Sequence[float]]]
+) -> tuple[list[Row], list[Row]]:
+    """A thin line for each law of the pool, and their names at the lines' ends."""
+    floor, ceiling = y["scale"]["domain"]
+    lines: list[Row] = []
+    ends: list[Row] = []
+    for law, (weight, losses) in members.items():
+        rows: list[Row] = [
+            {"flops": f, "loss": v, "law": law, "tip": f"{law}: weight {weight:.2f}"}
+            for f, v in zip(flops, losses, strict=True)
+            if floor <= v <= ceiling
+        ]
+        if rows:
+            look = {"strokeOpacity": round(0.3 + 0.7 * min(weight, 1.0), 3)}
+            lines.append(
+                layer(rows, "line", "member", mark=look, x=x, y=y, detail={"field": "law"})
+            )
+            ends.append({**rows[-1], "text": f"{law} {weight:.2f}"})
+    return lines, end_labels(x, y, ends)
+
+
+def end_labels(x: Row, y: Row, ends: list[Row]) -> list[Row]:
+    """Words beside the ends of lines, moved apart where one would cover another."""
+    floor, ceiling = (math.log(v) for v in y["scale"]["domain"])
+    highest = -math.inf
+    layers: list[Row] = []
+    for end in sorted(ends, key=lambda row: -row["loss"]):
+        at = HEIGHT * (ceiling - math.log(end["loss"])) / (ceiling - floor)
+        highest = max(at, highest + 13)
+        shift = round(highest - at, 1)
+        layers.append(note(x, y, [end], "endlabel", align="left", dx=7, dy=shift))
+    return layers
 
 
 def run_dots(runs: Mapping[str, Sequence]) -> tuple[list[Row], list[str]]:
@@ -108,7 +132,7 @@ def target_words(target: Mapping[str, Any], loss_unit: str) -> str:
         f"Forecast at {show(target['flops'], 'flops', 2)} FLOPs: {target['loss']:.3f} {loss_unit} "
         f"({100 * target['level']:.0f}%: {target['low']:.3f} to {target['high']:.3f})"
     )
-    seen = target.get("observed")
+    seen = target["observed"]
     return f"{text}; observed {seen:.3f}." if seen is not None else f"{text}; not yet run."
 
 
@@ -116,7 +140,7 @@ def target_layers(x: Row, y: Row, target: Mapping[str, Any]) -> list[Row]:
     """The forecast's interval and median at the target and, where it has run, the outcome."""
     at = {"flops": target["flops"]}
     low, middle, high = (target[k] for k in ("low", "loss", "high"))
-    seen = target.get("observed")
+    seen = target["observed"]
     tip = f"forecast {middle:.3f}, {100 * target['level']:.0f}% {low:.3f} to {high:.3f}"
     span: list[Row] = [{**at, "low": low, "high": high, "tip": tip}]
     centre: list[Row] = [{**at, "loss": middle, "tip": tip}]
@@ -142,12 +166,14 @@ def target_layers(x: Row, y: Row, target: Mapping[str, Any]) -> list[Row]:
 def valley(
     *,
     slices: Sequence[Mapping],
+    fixed: str,
     loss_unit: str,
     params_convention: str = "",
 ) -> Figure:
     """Loss against params, one colour for each budget or token count, with the fitted minimum.
 
-    A slice has label, params, loss, curve_params, curve_loss, best_params, best_loss, bracketed.
+    `fixed` says what the runs of a slice share, "FLOPs" or "tokens", and its label how much; a
+    slice has label, params, loss, curve_params, curve_loss, best_params, best_loss, bracketed.
     """
     sizes = [v for s in slices for v in (*s["params"], *s["curve_params"])]
     losses = [v for s in slices for v in (*s["loss"], *s["curve_loss"])]
@@ -155,14 +181,14 @@ def valley(
     x = {"field": "params", **log_axis(sizes, title, COUNT)}
     y = {"field": "loss", **log_axis(losses, f"loss ({loss_unit})", NUMBER)}
     labels = [s["label"] for s in slices]
-    color = {"field": "slice", **colours(labels, "runs at")}
+    color = {"field": "slice", **colours(labels, fixed)}
     dots: list[Row] = []
     lines: list[Row] = []
     best: dict[bool, list[Row]] = {True: [], False: []}
     for s in slices:
         dots += [
             {"params": n, "loss": v, "slice": s["label"],
-             "tip": f"{s['label']}: {count(n)} params, loss {v:.3f}"}
+             "tip": f"{s['label']} {fixed}: {count(n)} params, loss {v:.3f}"}
             for n, v in zip(s["params"], s["loss"], strict=True)
         ]  # fmt: skip
         lines += [
@@ -204,11 +230,11 @@ def optimum(
         for f, v in zip(flops, values, strict=True)
     ]
     layers = [
-        layer(line, "line", "median", x=x, y=y),
+        layer(line, "line", "power", x=x, y=y),
         layer(dots, "point", "best", mark={"shape": "diamond", "size": 70}, x=x, y=y),
     ]
     description = f"Best {quantity} grow as compute to the power {exponent:.3f}."
-    return figure(f"best {quantity}", description, layers, height=300)
+    return figure(f"best {quantity}", description, layers, height=230)
 
 
 def local_slopes(*, steps: Sequence[Mapping], loss_unit: str) -> Figure:
@@ -235,7 +261,7 @@ def local_slopes(*, steps: Sequence[Mapping], loss_unit: str) -> Figure:
     ]
     if abrupt:
         look = {"shape": "diamond", "size": 110}
-        layers.append(layer(abrupt, "point", "observed", mark=look, x=x, y=y))
+        layers.append(layer(abrupt, "point", "abrupt", mark=look, x=x, y=y))
     told = "; ".join(str(row["tip"]) for row in abrupt) or "none is abrupt"
     return figure(
         "local slopes", f"Fall of the loss per doubling of tokens: {told}.", layers, height=300

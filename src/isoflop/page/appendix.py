@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from xml.etree.ElementTree import Element
 
 from isoflop import figures
@@ -149,7 +150,11 @@ def written(column: Column, value: str | int | float | None) -> str:
         return f"{value:.3e}".replace("e+", "e")
     if column.name in ("loss", "bits_per_byte"):
         return f"{value:.4f}"
-    return f"{value:,.0f}" if float(value).is_integer() else significant(float(value))
+    numbers = [float(v) for v in column.values if isinstance(v, int | float)]
+    if all(v.is_integer() for v in numbers):
+        return f"{value:,.0f}"
+    largest = max(abs(v) for v in numbers)
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(largest)))}f}"
 
 
 def reproduce(report: Report) -> Element:

@@ -10,24 +10,25 @@ from xml.etree.ElementTree import Element
 from isoflop.figures import grammar
 from isoflop.page.element import Child, node
 from isoflop.page.report import Fact
-from isoflop.page.svg import render
+from isoflop.page.svg import ABOVE, BELOW, render
 
 MEANING = {
-    "measured": "measured range",
     "median": "median of the pool",
+    "power": "fitted power law",
     "band50": "50%",
     "band90": "90%",
     "band95": "95%",
-    "member": "each law of the pool, darker with weight",
-    "trusted": "end of the backtested span",
+    "member": "each law of the pool, stronger with weight",
     "interval50": "50%",
     "interval90": "90%",
     "interval95": "95%",
     "forecast": "forecast",
     "observed": "observed",
     "best": "bracketed minimum",
+    "abrupt": "abrupt",
     "unbracketed": "minimum at the edge of the runs",
 }
+NAMED = {"forecast", "observed", "interval95"}  # words beside these marks in the loss curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def table(
     rows: Sequence[Sequence[Child]],
     *,
     marked: Sequence[bool] = (),
+    slim: bool = False,
 ) -> Element:
     """A table that scrolls inside its own box; its first column heads the rows."""
     top = [
@@ -80,7 +82,7 @@ def table(
         body.append(node("tr", {"class": style}, label, *rest))
     grid = node(
         "table",
-        None,
+        {"class": "slim" if slim else None},
         node("caption", None, caption),
         node("thead", None, node("tr", None, *top)),
         node("tbody", None, *body),
@@ -91,8 +93,8 @@ def table(
 
 def drawing(figure: Mapping[str, Any], caption: str = "", *, half: bool = False) -> Element:
     """A figure drawn for a wide and for a narrow page, with its key and caption."""
-    height = figure["height"]
-    wide, narrow = ((420, 300) if half else (848, height)), (358, min(height, 330))
+    height = figure["height"] + BELOW + ABOVE
+    wide, narrow = (420 if half else 864, height), (358, min(height, 330))
     return node(
         "figure",
         None,
@@ -103,22 +105,21 @@ def drawing(figure: Mapping[str, Any], caption: str = "", *, half: bool = False)
     )
 
 
-def key(figure: Mapping[str, Any]) -> Element | None:
-    """What the colours and marks of a figure mean."""
-    items = []
-    colored = [la["encoding"]["color"] for la in figure["layer"] if "color" in la["encoding"]]
-    if colored:
-        scale = colored[-1]["scale"]
-        items.append(node("li", None, f"{colored[-1]['title']}:"))
+def key(figure: Mapping[str, Any]) -> Element:
+    """What the colours and marks of a figure mean; marks that the figure names are left out."""
+    color = next((c for la in figure["layer"] if (c := la["encoding"].get("color"))), None)
+    hues = []
+    if color is not None:
+        hues.append(node("li", None, f"{color['title']}:"))
+        scale = color["scale"]
         for label, hue in zip(scale["domain"], scale["range"], strict=True):
-            shade = f"k{grammar.SIZES.index(hue)}"
-            dot = node("circle", {"class": f"run {shade}", "cx": 11, "cy": 7, "r": 5})
-            items.append(node("li", None, swatch(dot), label))
+            look = {"class": f"run k{grammar.SIZES.index(hue)}", "cx": 11, "cy": 7, "r": 5}
+            hues.append(node("li", None, swatch(node("circle", look)), label))
     styles = dict.fromkeys(la["mark"]["style"] for la in figure["layer"])
-    for style in styles:
-        if style in MEANING and not (style == "interval95" and "median" in styles):
-            items.append(node("li", None, swatch(sample(style)), MEANING[style]))
-    return node("ul", {"class": "key"}, *items) if items else None
+    shown = [s for s in styles if s in MEANING and not ("measured" in styles and s in NAMED)]
+    marks = [node("li", None, swatch(sample(s)), MEANING[s]) for s in shown]
+    lists = [node("ul", {"class": "key"}, *items) for items in (hues, marks) if items]
+    return node("div", None, *lists)
 
 
 def swatch(mark: Element) -> Element:
@@ -127,9 +128,9 @@ def swatch(mark: Element) -> Element:
 
 def sample(style: str) -> Element:
     """A small specimen of a mark."""
-    if style.startswith("band") or style == "measured":
+    if style.startswith("band"):
         return node("rect", {"class": style, "x": 1, "y": 1, "width": 20, "height": 12})
-    if style in ("observed", "best", "unbracketed"):
+    if style in ("observed", "abrupt", "best", "unbracketed"):
         return node("path", {"class": style, "d": "M11 1l6 6l-6 6l-6 -6z"})
     if style == "forecast":
         return node("circle", {"class": style, "cx": 11, "cy": 7, "r": 4.5})
@@ -147,5 +148,4 @@ def facts(items: Sequence[Fact]) -> Element | None:
 
 
 def verdict(word: str) -> Element:
-    style = word if word in ("hit", "miss", "sealed") else "sealed"
-    return node("span", {"class": style}, "sealed, not yet run" if word == "sealed" else word)
+    return node("span", {"class": word}, word)

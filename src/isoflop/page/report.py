@@ -96,8 +96,7 @@ class Curve:
 class Slice:
     """Loss against params at one budget, or at one token count, with its fitted polynomial."""
 
-    at: float
-    fixed: str  # "flops" or "tokens": what all runs of the slice share
+    at: float  # the budget in FLOPs, or the token count
     params: tuple[float, ...]
     loss: tuple[float, ...]
     curve_params: tuple[float, ...] = ()
@@ -127,8 +126,9 @@ class Optimum:
 
 @dataclass(frozen=True, kw_only=True)
 class Valley:
-    """The isoFLOP analysis."""
+    """The isoFLOP analysis: slices of one budget each, or of one token count each."""
 
+    fixed: str  # "flops" or "tokens": what the runs of a slice share
     slices: tuple[Slice, ...]
     optima: tuple[Optimum, ...] = ()
     note: str = ""
@@ -219,8 +219,16 @@ class Sealed:
     inside_90: bool | None = None
     inside_95: bool | None = None
     crps: float | None = None
-    verdict: str = "sealed"  # "hit", "miss" or "sealed", not yet run
+    verdict: str = "sealed"  # "hit", "miss", or "sealed" while the target has not run
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in ("hit", "miss", "sealed"):
+            raise ValueError(f"forecast {self.target!r}: verdict {self.verdict!r} is no verdict")
+        if (self.verdict == "sealed") != (self.observed is None):
+            raise ValueError(
+                f"forecast {self.target!r}: {self.verdict} but observed {self.observed}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +293,8 @@ class Report:
     def __post_init__(self) -> None:
         check_runs(self.runs)
         check_finite(dataclasses.asdict(self), "report")
+        if self.valley is not None and self.valley.fixed not in ("flops", "tokens"):
+            raise ValueError(f"valley: fixed is {self.valley.fixed!r}; say 'flops' or 'tokens'")
         if self.curve is not None:
             check_grid(self.curve)
 
@@ -298,6 +308,8 @@ def check_runs(runs: tuple[Column, ...]) -> None:
     missing = [name for name in NEEDED if name not in names]
     if missing:
         raise ValueError(f"the run table has no column {', '.join(missing)}; it has {names}")
+    if not runs[0].values:
+        raise ValueError("the run table has no rows; a page needs at least one finished run")
     lengths = {column.name: len(column.values) for column in runs}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"columns of the run table differ in length: {lengths}")

@@ -12,6 +12,7 @@ from isoflop.page.parts import Head, drawing, section, soft, table, verdict
 from isoflop.page.report import Curve, Report, Sealed, Slice, Valley
 
 MISSING = "–"
+FIXED = {"flops": "FLOPs", "tokens": "tokens"}
 
 
 def opening(report: Report) -> list[Element]:
@@ -42,17 +43,23 @@ def sentence(report: Report) -> list[Child]:
     if head.wall_seconds is not None:
         cost += [" (", strong(duration(head.wall_seconds)), " on the clock)"]
     if head.cost:
-        cost += [", ", strong(head.cost)]
+        cost += [", ", node("strong", None, head.cost)]
     return [
         "Train ", strong(f"{count(head.params)} parameters"), " on ",
         strong(f"{count(head.tokens)} tokens"), " next: ", *cost, ". Expect a loss of ",
         strong(f"{loss(head.loss)} {report.loss_unit}"),
-        f" ({percent(head.level, digits=0)}: {loss(head.low)} to {loss(head.high)}).",
+        f" ({percent(head.level, digits=0)}: ", unbroken(f"{loss(head.low)} to {loss(head.high)}"),
+        ").",
     ]  # fmt: skip
 
 
-def strong(text: str) -> Element:
-    return node("strong", None, text)
+def strong(quantity: str) -> Element:
+    """A number and its unit, kept on one line."""
+    return node("strong", None, unbroken(quantity))
+
+
+def unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def outcome(sealed: Sealed, unit: str) -> Element:
@@ -117,13 +124,16 @@ def valley(report: Report) -> Element | None:
     if shown is None:
         return None
     slices = [
-        {"label": slice_label(s), "params": s.params, "loss": s.loss,
+        {"label": slice_label(shown, s), "params": s.params, "loss": s.loss,
          "curve_params": s.curve_params, "curve_loss": s.curve_loss,
          "best_params": s.best_params, "best_loss": s.best_loss, "bracketed": s.bracketed}
         for s in shown.slices
     ]  # fmt: skip
     figure = figures.valley(
-        slices=slices, loss_unit=report.loss_unit, params_convention=report.params_convention
+        slices=slices,
+        fixed=FIXED[shown.fixed],
+        loss_unit=report.loss_unit,
+        params_convention=report.params_convention,
     )
     return section(
         "valley",
@@ -134,22 +144,20 @@ def valley(report: Report) -> Element | None:
     )
 
 
-def slice_label(part: Slice) -> str:
-    if part.fixed == "flops":
-        return f"{power(part.at)} FLOPs"
-    return f"{count(part.at)} tokens"
+def slice_label(shown: Valley, part: Slice) -> str:
+    return power(part.at) if shown.fixed == "flops" else count(part.at)
 
 
 def valley_table(shown: Valley, unit: str) -> Element:
     heads = [
-        Head(text="slice", kind="short"), Head(text="runs"), Head(text="best params"),
+        Head(text=FIXED[shown.fixed]), Head(text="runs"), Head(text="best params"),
         Head(text="interval"), Head(text="best tokens"), Head(text="loss there", note=unit),
         Head(text="fitted by", kind="short"), Head(text="bracketed", kind="short"),
     ]  # fmt: skip
     rows: list[list[Child]] = []
     for s in shown.slices:
         rows.append([
-            slice_label(s),
+            slice_label(shown, s),
             str(len(s.params)),
             optional(s.best_params, count),
             " to ".join(count(v) for v in (s.best_low, s.best_high) if v is not None) or MISSING,
@@ -199,13 +207,14 @@ def backtest(report: Report) -> Element | None:
         Head(text="bias", note="signed"), Head(text="coverage", note=f"of {level}"),
         Head(text="width", note=f"of {level}"),
     ]  # fmt: skip
+    ordered = sorted(shown.rows, key=lambda r: r.law != "pool")
     rows: list[list[Child]] = [
         [
             r.law, power(r.cut_flops), str(r.fitted), str(r.hidden), f"{r.span:.1f}×",
             percent(r.rms), percent(r.bias, sign=True),
             optional(r.coverage, lambda v: percent(v, digits=0)), optional(r.width, percent),
         ]
-        for r in shown.rows
+        for r in ordered
     ]  # fmt: skip
     lead = "Each law was fitted to the runs below a cut and judged on the runs beyond it."
     return section(
@@ -217,7 +226,7 @@ def backtest(report: Report) -> Element | None:
             "Forecasts of runs that were already made",
             heads,
             rows,
-            marked=[r.law == "pool" for r in shown.rows],
+            marked=[r.law == "pool" for r in ordered],
         ),
         weights(shown.weights.items()),
     )
@@ -229,7 +238,7 @@ def weights(pairs) -> Element | None:
         return None
     rows: list[list[Child]] = [[law, percent(weight)] for law, weight in ordered]
     heads = [Head(text="law", kind="name"), Head(text="weight")]
-    return table("Weights of the pool", heads, rows)
+    return table("Weights of the pool", heads, rows, slim=True)
 
 
 def ledger(report: Report) -> Element | None:
@@ -246,13 +255,13 @@ def ledger(report: Report) -> Element | None:
         loss_unit=report.loss_unit,
     )
     heads = [
-        Head(text="target", kind="name"), Head(text="verdict", kind="short"), Head(text="seal"),
-        Head(text="sealed", kind="short"), Head(text="FLOPs"), Head(text="forecast"),
-        Head(text="90%"), Head(text="95%"), Head(text="observed"), Head(text="error"),
-        Head(text="CRPS"),
+        Head(text="target", kind="name"), Head(text="verdict", kind="short"),
+        Head(text="forecast"), Head(text="90%"), Head(text="95%"), Head(text="observed"),
+        Head(text="error"), Head(text="CRPS"), Head(text="FLOPs"),
+        Head(text="seal", kind="short"),
     ]  # fmt: skip
     rows = [ledger_row(s) for s in shown]
-    lead = "A forecast is sealed before its target runs, never edited, and opened to be scored."
+    lead = "A forecast is sealed before its target runs, never edited, and opened to be scored; one that is still sealed waits for its target."  # noqa: E501
     return section(
         "ledger",
         "Forecast ledger",
@@ -274,22 +283,26 @@ def ledger_row(sealed: Sealed) -> list[Child]:
     return [
         sealed.target,
         verdict(sealed.verdict),
-        node("code", None, sealed.seal[:12]),
-        sealed.sealed_at,
-        power(sealed.flops),
         optional(quantiles.get(0.5), loss),
         spread(quantiles, 0.05, sealed.inside_90),
         spread(quantiles, 0.025, sealed.inside_95),
         optional(sealed.observed, loss),
         optional(sealed.error, lambda v: percent(v, sign=True)),
         optional(sealed.crps, lambda v: f"{v:.4f}"),
+        power(sealed.flops),
+        node(
+            "div", None, node("code", None, sealed.seal[:12]), node("small", None, sealed.sealed_at)
+        ),
     ]
 
 
-def spread(quantiles: dict[float, float], tail: float, inside: bool | None) -> str:
+def spread(quantiles: dict[float, float], tail: float, inside: bool | None) -> Child:
     """An interval and, once scored, whether the outcome lay inside it."""
     low, high = quantiles.get(tail), quantiles.get(round(1 - tail, 6))
     if low is None or high is None:
         return MISSING
-    mark = "" if inside is None else (" inside" if inside else " outside")
-    return f"{loss(low)} to {loss(high)}{mark}"
+    text = f"{loss(low)} to {loss(high)}"
+    if inside is None:
+        return text
+    state = node("small", {"class": None if inside else "no"}, "inside" if inside else "outside")
+    return node("div", None, text, state)

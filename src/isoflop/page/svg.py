@@ -21,9 +21,12 @@ LABELS: dict[str, Callable[[float], str]] = {
     grammar.COUNT: numerals.count,
     grammar.POWER: numerals.power,
     grammar.NUMBER: numerals.significant,
-    grammar.PERCENT: lambda v: numerals.percent(v / 100, sign=True, digits=1 if v % 1 else 0),
+    grammar.PERCENT: lambda v: numerals.percent(v / 100, sign=v != 0, digits=1 if v % 1 else 0),
 }
 FONT = 12.5
+BELOW = 44  # pixels under the plot, for tick labels and title
+ABOVE = 28  # over it, for the title of its y axis
+ABOVE_NAMES = 12  # over it where y has no title
 LETTER = 0.56  # mean width of a letter over its height, on the generous side
 
 
@@ -85,15 +88,19 @@ def lay_out(figure: Mapping[str, Any], width: int, height: int) -> Frame:
     x_channel = channel(figure, "x")
     y_channel = channel(figure, "y")
     names = tuple(y_channel["scale"]["domain"]) if y_channel["type"] == "nominal" else ()
-    bottom, top = height - 44, 12 if names else 28
+    bottom, top = height - BELOW, ABOVE_NAMES if names else ABOVE
     y = read_axis(y_channel, bottom, top)
     words = [shorten(name, 14 if narrow else 26) for name in names] or [t for _, t in y.ticks]
     left = 12 + max(text_width(word) for word in words)
     ends = [layer for layer in figure["layer"] if layer["mark"]["style"] == "endlabel"]
     labels = [shorten(r["text"], 24) for layer in ends for r in layer["data"]["values"]]
     right = 18 if narrow or not labels else 12 + max(text_width(word) for word in labels)
+    x = read_axis(x_channel, left, width - right, thin=True)
+    over = max(x.place(v) + text_width(t) / 2 for v, t in x.ticks) - width
+    if over > 0:
+        x = read_axis(x_channel, left, width - right - over, thin=True)
     return Frame(
-        x=read_axis(x_channel, left, width - right, thin=True),
+        x=x,
         y=y,
         width=width,
         height=height,
@@ -123,7 +130,7 @@ def read_axis(encoding: Mapping[str, Any], start: float, end: float, thin: bool 
         start=start,
         end=end,
         log=encoding["scale"]["type"] == "log",
-        ticks=tuple((v, label(v)) for v in encoding["axis"]["values"]),
+        ticks=tuple({label(v): (v, label(v)) for v in encoding["axis"]["values"]}.values()),
     )
     if not thin:
         return axis
@@ -227,7 +234,7 @@ def draw_lines(layer: Mapping[str, Any], frame: Frame) -> list[Element]:
             for r in rows
         ]
         look = {"class": mark["style"] + shade(layer, rows[0]), "d": "M" + "L".join(places)}
-        if "strokeOpacity" in mark:
+        if mark["style"] == "member":
             look["stroke-opacity"] = mark["strokeOpacity"]
         drawn.append(node("path", look | {"fill": "none"}, *tooltip(rows[0])))
     return drawn
@@ -274,18 +281,14 @@ def draw_rules(layer: Mapping[str, Any], frame: Frame) -> list[Element]:
 
 
 def draw_text(layer: Mapping[str, Any], frame: Frame) -> list[Element]:
-    """Words at their places; end labels are spread so that none covers another."""
     mark, encoding = layer["mark"], layer["encoding"]
     anchor = {"left": "start", "right": "end"}[mark["align"]]
-    rows = sorted(layer["data"]["values"], key=lambda r: frame.y.place(r[encoding["y"]["field"]]))
+    style = mark["style"] + (" strong" if "fontWeight" in mark else "")
     shift = {"top": 9.0, "bottom": -2.0}.get(mark.get("baseline", ""), 4.0) + mark.get("dy", 0)
-    highest = -math.inf
     drawn = []
-    for row in rows:
+    for row in layer["data"]["values"]:
         x = frame.x.place(row[encoding["x"]["field"]]) + mark.get("dx", 0)
-        y = max(frame.y.place(row[encoding["y"]["field"]]) + shift, highest + 13)
-        highest = y
-        style = mark["style"] + (" strong" if mark.get("fontWeight") else "")
+        y = frame.y.place(row[encoding["y"]["field"]]) + shift
         drawn.append(words(shorten(row["text"], 24), x, y, anchor, style))
     return drawn
 
