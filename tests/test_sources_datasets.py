@@ -1,6 +1,9 @@
 """Public tables: the counts and figures that are known about them, and what a lack of them says."""
 
+import hashlib
+import http.server
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from isoflop.sources import data_sets, datasets, load
 
+SERVED = b"params,tokens,loss\n"
 BESIDE = Path(__file__).parents[1].parent / "shared" / "data" / "raw"
 
 
@@ -142,12 +146,7 @@ def test_unknown_name_lists_the_known():
 
 def test_no_network_and_no_cache_names_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv(datasets.CACHE_VARIABLE, str(tmp_path))
-    import pooch
-
-    def unplugged(*_, **__):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(pooch, "retrieve", unplugged)
+    monkeypatch.setattr(datasets, "HOST", "http://127.0.0.1:1")
     with pytest.raises(FileNotFoundError) as error:
         load("chinchilla")
     assert "environment variable ISOFLOP_DATA" in str(error.value)
@@ -164,22 +163,39 @@ def test_a_changed_file_is_refused(public, monkeypatch, tmp_path):
         load("chinchilla")
 
 
-def test_fetches_into_the_cache_by_its_hash(monkeypatch, tmp_path):
-    import hashlib
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """A host on this machine that serves one file, and an empty cache."""
 
-    import pooch
+    class OneFile(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(SERVED)))
+            self.end_headers()
+            self.wfile.write(SERVED)
 
-    content = b"params,tokens,loss\n"
-    digest = hashlib.sha256(content).hexdigest()
+        def log_message(self, *_):
+            pass
 
-    def serve(url, known_hash, fname, path):
-        assert known_hash == f"sha256:{digest}"
-        assert url == "https://raw.githubusercontent.com/a/b/c.csv"
-        path.mkdir(parents=True)
-        (path / fname).write_bytes(content)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OneFile) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setattr(datasets, "HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv(datasets.CACHE_VARIABLE, str(tmp_path / "cache"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield tmp_path / "cache"
+        server.shutdown()
+        thread.join()
 
-    monkeypatch.setenv(datasets.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(pooch, "retrieve", serve)
-    assert datasets.fetch("a/b/c.csv", digest) == tmp_path / "a/b/c.csv"
-    monkeypatch.setattr(pooch, "retrieve", None)  # the second time no network is touched
-    assert datasets.fetch("a/b/c.csv", digest).read_bytes() == content
+
+def test_fetches_into_the_cache_once(served, monkeypatch):
+    digest = hashlib.sha256(SERVED).hexdigest()
+    assert datasets.fetch("a/b/c.csv", digest) == served / "a/b/c.csv"
+    monkeypatch.setattr(datasets, "HOST", "http://127.0.0.1:1")
+    assert datasets.fetch("a/b/c.csv", digest).read_bytes() == SERVED
+
+
+def test_a_file_that_changed_upstream_is_not_kept(served):
+    with pytest.raises(ValueError, match="no longer has the published sha256 000000000000"):
+        datasets.fetch("a/b/c.csv", "0" * 64)
+    assert not any(path.is_file() for path in served.rglob("*"))

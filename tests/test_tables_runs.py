@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -222,6 +223,7 @@ def test_tables_that_are_none():
     refused("columns differ in length", table(loss=LOSS[:3]))
     refused("column name 3 is not text", table() | {3: N})
     refused("column 'x', row 1: a dict is neither", table(x=[{}] * 4))
+    refused("a name that cannot be printed", table() | {"\x1b[31m": N})
     refused("the integer is beyond 64 bits", table(x=[10**5000, "b", "c", "d"]))
     refused("the text holds a NUL", table(x=["a\x00", "b", "c", "d"]))
 
@@ -283,6 +285,15 @@ def test_json_round_trip_and_hostile_json():
     ):
         with pytest.raises(ValueError):
             Runs.from_json(spoiled)
+
+
+def test_a_table_can_be_sent_to_another_process():
+    runs = Runs.of(table(run=list("abcd")), params="total", name="mine")
+    back = pickle.loads(pickle.dumps(runs))
+    assert back == runs
+    assert (back.name, back.columns, back.conventions) == ("mine", runs.columns, runs.conventions)
+    with pytest.raises(ValueError, match="read-only"):
+        back["loss"][0] = 1
 
 
 def test_concat():

@@ -14,6 +14,7 @@ from isoflop.sources import public
 from isoflop.tables import Runs
 
 CACHE_VARIABLE = "ISOFLOP_DATA"
+HOST = "https://raw.githubusercontent.com"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +85,14 @@ def fetch(key: str, digest: str) -> Path:
         return path
     import pooch
 
-    url = f"https://raw.githubusercontent.com/{key}"
+    url = f"{HOST}/{key}"
     pooch.get_logger().setLevel("WARNING")
     try:
         pooch.retrieve(url, known_hash=f"sha256:{digest}", fname=path.name, path=path.parent)
     except OSError as error:  # requests' errors are OSErrors
         raise FileNotFoundError(
             f"{key} is not in {cache_folder()} and could not be fetched from {url} "
-            f"({type(error).__name__}); connect to the network, or point the environment variable "
+            f"({type(error).__name__}: {str(error)[:120]}); connect to the network, or point the environment variable "
             f"{CACHE_VARIABLE} at a folder that holds it"
         ) from None
     except ValueError:

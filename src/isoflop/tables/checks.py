@@ -69,10 +69,12 @@ def check_scale(data: Data) -> None:
         median = float(np.median(ratio))
         low = max(ROW_TOKENS_PER_PARAM[0], median / TOKENS_PER_PARAM_OFF_MEDIAN)
         high = min(ROW_TOKENS_PER_PARAM[1], median * TOKENS_PER_PARAM_OFF_MEDIAN)
-        _in_range(ratio, (low, high), MEDIAN_TOKENS_PER_PARAM, "tokens", "per parameter")
+        limits = {"rows": (low, high), "median": MEDIAN_TOKENS_PER_PARAM}
+        _in_range(ratio, "tokens", "per parameter", **limits)
     if {"params", "tokens", "flops"} <= data.keys():
         gap = data["flops"] / (6 * data["params"] * data["tokens"])
-        _in_range(gap, FLOPS_PER_6ND, FLOPS_PER_6ND, "flops", "times 6 params tokens")
+        limits = {"rows": FLOPS_PER_6ND, "median": FLOPS_PER_6ND}
+        _in_range(gap, "flops", "times 6 params tokens", **limits)
 
 
 def check_6nd(data: Data, convention: str) -> None:
@@ -89,22 +91,23 @@ def check_6nd(data: Data, convention: str) -> None:
 
 def _in_range(
     ratio: NDArray[np.float64],
-    row_range: tuple[float, float],
-    median_range: tuple[float, float],
-    *names: str,
+    column: str,
+    per: str,
+    *,
+    rows: tuple[float, float],
+    median: tuple[float, float],
 ) -> None:
-    column, of_what = names
-    median = float(np.median(ratio))
-    outside = (ratio < row_range[0]) | (ratio > row_range[1])
-    if not median_range[0] <= median <= median_range[1]:
-        where = f"columns 'params' and {column!r}, all rows: the median run has {median:.3g}"
+    middle = float(np.median(ratio))
+    outside = (ratio < rows[0]) | (ratio > rows[1])
+    if not median[0] <= middle <= median[1]:
+        where = f"columns 'params' and {column!r}, all rows: the median run has {middle:.3g}"
     elif outside.any():
         row = int(np.flatnonzero(outside)[0]) + 1
         where = f"column {column!r}, row {row}: the run has {ratio[row - 1]:.3g}"
     else:
         return
     raise ValueError(
-        f"{where} {column} {of_what}, which no real table has; one of the columns is in another "
+        f"{where} {column} {per}, which no real table has; one of the columns is in another "
         "unit: give raw counts, or say for example units={'params': 'M'} (also 'K', 'B', 'T')"
     )
 

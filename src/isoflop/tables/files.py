@@ -45,7 +45,10 @@ def read_csv(file: Path) -> dict[str, list[str]]:
     header = [name.strip() for name in rows[0]]
     for name in header:
         if not name:
-            raise ValueError(f"column {header.index(name) + 1} has no name; name every column")
+            raise ValueError(
+                f"column {header.index(name) + 1} has no name; name it, or leave a data "
+                "frame's index out when writing the file (index=False)"
+            )
         if header.count(name) > 1:
             raise ValueError(f"column {name[:40]!r} is in the header twice; rename or drop one")
     for row, fields in enumerate(rows[1:], start=1):

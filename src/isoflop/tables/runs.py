@@ -215,6 +215,11 @@ class Runs:
             )
         )  # fmt: skip
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A read-only mapping cannot be pickled, and worker processes are sent whole tables.
+        plain_parts = (dict(self.data), dict(self.conventions), dict(self.origin))
+        return _rebuilt, (self.name, *plain_parts, self.seeds, self.notes)
+
     def __str__(self) -> str:
         head = ("column", "low", "high", "decades", "distinct", "counted as", "from")
         lines: list[tuple[str, ...]] = [head]
@@ -234,9 +239,27 @@ class Runs:
         return "\n".join([f"{self.name}: {len(self)} runs{seeds}", *body, *self.notes])
 
 
+def _rebuilt(
+    name: str,
+    data: dict[str, NDArray[Any]],
+    kinds: dict[str, str],
+    origin: dict[str, str],
+    seeds: bool,
+    notes: tuple[str, ...],
+) -> Runs:
+    return Runs(
+        name=name, data=MappingProxyType({c: _frozen(a) for c, a in data.items()}),
+        conventions=MappingProxyType(kinds), origin=MappingProxyType(origin),
+        seeds=seeds, notes=notes,
+    )  # fmt: skip
+
+
 def checked(runs: Runs) -> Runs:
     """The same table with its columns frozen, after every check that needs no law."""
     data = runs.data
+    for name in data:
+        if not name.isprintable():
+            raise ValueError(f"column {name[:40]!r} has a name that cannot be printed; rename it")
     lengths = {name: len(array) for name, array in data.items()}
     if "loss" not in data:
         raise ValueError(
