@@ -92,8 +92,8 @@ def fetch(key: str, digest: str) -> Path:
     except OSError as error:  # requests' errors are OSErrors
         raise FileNotFoundError(
             f"{key} is not in {cache_folder()} and could not be fetched from {url} "
-            f"({type(error).__name__}: {str(error)[:120]}); connect to the network, or point the environment variable "
-            f"{CACHE_VARIABLE} at a folder that holds it"
+            f"({type(error).__name__}: {str(error)[:120]}); connect to the network, "
+            f"or point the environment variable {CACHE_VARIABLE} at a folder that holds it"
         ) from None
     except ValueError:
         raise ValueError(
