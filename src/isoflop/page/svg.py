@@ -176,9 +176,10 @@ def grid(frame: Frame) -> list[Element]:
         )
         drawn.append(text)
     drawn.append(line("base", x.start, bottom, x.end, bottom))
-    drawn.append(words(x.title, x.end, bottom + 37, "end", "axis"))
+    fits = int(x.end / (FONT * LETTER))
+    drawn.append(words(shorten(x.title, fits), x.end, bottom + 37, "end", "axis"))
     if y.title:
-        drawn.append(words(y.title, 0, 12, "start", "axis"))
+        drawn.append(words(shorten(y.title, fits), 0, 12, "start", "axis"))
     return drawn
 
 

@@ -1,0 +1,199 @@
+"""The page says what the report says, and nothing in a report can break out of it."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from isoflop.page import Column, build_page, write_page
+from isoflop.page.element import clean
+from isoflop.page.numerals import count, duration, percent, power, significant
+from page_reports import ladder, sweep
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+class Outline(HTMLParser):
+    """The start tags of a page, with attribute names, and its visible text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.hidden = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+        self.hidden += tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.words).split())
+
+
+def named(name):
+    """The ladder with `name` wherever a user's words can stand."""
+    report = ladder()
+    runs = (Column(name="run", values=(name,) * 20), *report.runs[1:])
+    replace = dataclasses.replace
+    return replace(
+        report,
+        title=name,
+        created=name,
+        params_convention=name,
+        loss_unit=name,
+        runs=(*runs, Column(name=name, values=(name,) * 20, unit=name, convention=name)),
+        headline=replace(report.headline, cost=name, basis=name),
+        warnings=tuple(replace(w, text=name, cure=name) for w in report.warnings),
+        curve=replace(
+            report.curve, members=(replace(report.curve.members[0], law=name),), path=name
+        ),
+        backtest=replace(
+            report.backtest, rows=tuple(replace(r, law=name) for r in report.backtest.rows)
+        ),
+        ledger=tuple(replace(s, target=name, note=name, sealed_at=name) for s in report.ledger),
+        laws=(replace(report.laws[0], law=name, title=name, equation=name, citation=name),),
+        reproduce=replace(report.reproduce, commands=(name,), machine=name, versions={name: name}),
+    )
+
+
+def test_the_sentence_opens_the_page():
+    heading = re.search(r"<h1>(.*?)</h1>", build_page(ladder())).group(1)
+    assert Outline(heading).text == (
+        "Train 2.36M parameters on 12M tokens next: 1.7×10¹⁴ FLOPs, 26 min of one core "
+        "(14.5 min on the clock). Expect a loss of 1.262 bits/byte (90%: 1.171 to 1.372)."
+    )
+
+
+def test_the_page_gives_the_verdict_of_the_last_opened_forecast():
+    text = Outline(build_page(ladder())).text
+    assert (
+        "The last sealed forecast: hit. 1.388 bits/byte forecast, 1.373 observed, +1.1% off."
+        in text
+    )
+    assert "d128, 4Mmiss1.6521.562 to 1.908outside1.536 to 1.954outside1.504+9.8%0.0931" in text
+    assert "d256, 12Msealed1.2621.194 to 1.4571.174 to 1.493–––1.7×10¹⁴9e02b7d4415a" in text
+
+
+def test_sections_come_in_the_order_of_the_argument():
+    found = re.findall(r'<section id="(\w+)"', build_page(ladder()))
+    assert found == [
+        "curve", "valley", "backtest", "ledger", "laws", "noise", "runs", "reproduce"
+    ]  # fmt: skip
+
+
+def test_coefficients_have_nine_digits_and_say_when_they_sit_at_a_bound():
+    text = Outline(build_page(ladder())).text
+    assert "E0.0003354626280 to 1.02 (90%)bits/byteat its bound" in text
+    assert "alpha0.1550695120.094 to 0.262 (90%)" in text
+    assert "Global optimum not certified: E lies at its lower bound" in text
+
+
+def test_the_valley_tells_bracketed_from_unbracketed():
+    assert "500k4700k––2.191parabolano" in Outline(build_page(ladder())).text
+    assert "6×10¹⁸11" in Outline(build_page(sweep())).text
+    assert "parabolayes" in Outline(build_page(sweep())).text
+
+
+def test_billions_are_never_written_with_a_g():
+    text = Outline(build_page(sweep())).text
+    assert "2.04B parameters" in text
+    assert not re.search(r"\d ?G\b", text)
+
+
+def test_the_runs_state_units_and_conventions():
+    text = Outline(build_page(ladder())).text
+    assert "paramsbody" in text
+    assert "flopsFLOP, 6ND" in text
+    assert "d192-6000ktarget1,327,1046,000,0004.778e131.3734434.0" in text
+
+
+def test_every_figure_has_words_for_those_who_cannot_see_it():
+    page = build_page(ladder())
+    drawings = re.findall(r"<svg [^>]*class=\"(?:wide|narrow)\"[^>]*>", page)
+    assert len(drawings) == 10
+    assert all('role="img"' in d and "aria-label" in d for d in drawings)
+    assert "Forecast at 4.8e13 FLOPs: 1.388 bits/byte (90%: 1.313 to 1.603)" in page
+
+
+def test_tables_name_their_rows_and_columns():
+    tags = Outline(build_page(ladder())).tags
+    heads = [attributes for tag, attributes in tags if tag == "th"]
+    assert heads
+    assert all("scope" in attributes for attributes in heads)
+    assert sum(tag == "caption" for tag, _ in tags) == sum(tag == "table" for tag, _ in tags)
+
+
+@pytest.mark.parametrize("make", [ladder, sweep])
+def test_a_page_is_small_and_names_no_address(make):
+    page = build_page(make())
+    assert len(page.encode()) < 300_000
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_a_script_in_a_name_stays_a_name():
+    page = build_page(named(HOSTILE))
+    assert "<script>alert" not in page
+    assert page.count("</script>") == 2
+    assert Outline(page).text.count(HOSTILE) > 40
+
+
+PLAIN = Outline(build_page(named("name"))).tags
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(st.text(min_size=1, max_size=40) | st.sampled_from([
+    HOSTILE, "<!--", "-->", "]]>", "<![CDATA[", "&lt;", '"\'`><img src=x onerror=alert(1)>',
+    "\u2028\u2029", "\u202eevil", "\ud800", "\x00", "{{x}}", "${x}", "</title>",
+    "</style>", "</textarea>", "\\u003c", "\r\n", "a" * 500,
+]))  # fmt: skip
+def test_no_name_changes_the_structure_of_the_page(name):
+    page = build_page(named(name))
+    page.encode("utf-8")
+    assert Outline(page).tags == PLAIN
+    assert "\u2028" not in page
+
+
+def test_marks_that_reorder_or_break_text_are_replaced():
+    assert clean("a\u202eb\x00c\ud800d\u2028e") == "a�b�c�d�e"
+    assert clean("naïve 模型 🙂\ttab\nline") == "naïve 模型 🙂\ttab\nline"
+
+
+def test_writing_is_atomic_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = write_page(sweep(), tmp_path / "page.html")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("isoflop.page.build.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_page(ladder(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (count(36_864), "36.9k"), (count(999_999), "1M"), (count(1.4e12), "1.4T"),
+        (power(4.778e13), "4.8×10¹³"), (power(9.96e12), "10¹³"), (power(1e12), "10¹²"),
+        (percent(-0.0123, sign=True), "−1.2%"), (duration(1560), "26 min"),
+        (significant(1.8171712345, 9), "1.81717123"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_the_field_writes_them(written, expected):
+    assert written == expected
