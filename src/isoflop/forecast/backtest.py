@@ -1,0 +1,182 @@
+"""Rolling-origin backtest: forecast the table's own larger runs from its smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from isoflop.fit.objective import Objective
+from isoflop.forecast.folds import (
+    WINDOWS,
+    candidate_cuts,
+    fit_folds,
+    inner_cuts,
+    members_of,
+)
+from isoflop.forecast.pool import Pool, assemble
+from isoflop.laws import pretrain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.forecast.mixture import Mixture
+    from isoflop.law import Law
+    from isoflop.tables import Runs
+
+    Array = NDArray[np.float64]
+
+POOL = "pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestRow:
+    """A law, or the pool, fitted below one cut and judged on the runs hidden beyond it.
+
+    rms, bias (forecast minus observed) and slope (bias per decade beyond the cut) are relative
+    to the loss; coverage and width (median, relative to the forecast) are by level. decades:
+    from the cut to the largest hidden run.
+    """
+
+    law: str
+    cut: float
+    fitted: int
+    hidden: int
+    decades: float
+    rms: float
+    bias: float
+    slope: float
+    coverage: Mapping[float, float]
+    width: Mapping[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """One row per cut and law; `refused` says by cut why no pool could be made there."""
+
+    runs: str
+    runs_hash: str
+    levels: tuple[float, ...]
+    rows: tuple[BacktestRow, ...]
+    refused: Mapping[float, str]
+
+    def of(self, law: str = POOL) -> tuple[BacktestRow, ...]:
+        """The rows of one law, or of the pool, by rising cut."""
+        return tuple(row for row in self.rows if row.law == law)
+
+    def to_json(self) -> dict[str, Any]:
+        plain = asdict(self)
+        plain["refused"] = {f"{cut:g}": reason for cut, reason in self.refused.items()}
+        for row in plain["rows"]:
+            for key in ("coverage", "width"):
+                row[key] = {f"{level:g}": value for level, value in row[key].items()}
+        return plain
+
+    def __str__(self) -> str:
+        level = self.levels[-1]
+        head = f"{'cut':>9} {'fitted':>6} {'hidden':>6} {'decades':>7}  {'law':<28}"
+        name = f"{100 * level:g}%"
+        lines = [f"{head} {'rms':>7} {'bias':>7} {'/decade':>8} {'in ' + name:>7} {'width':>7}"]
+        lines += [
+            f"{r.cut:9.2e} {r.fitted:6d} {r.hidden:6d} {r.decades:7.2f}  {r.law:<28} "
+            f"{100 * r.rms:6.2f}% {100 * r.bias:+6.2f}% {100 * r.slope:+7.2f}% "
+            f"{r.coverage[level]:7.2f} {100 * r.width[level]:6.2f}%"
+            for r in self.rows
+        ]
+        return "\n".join(lines + [f"{c:9.2e} refused: {why}" for c, why in self.refused.items()])
+
+
+def backtest(
+    runs: Runs,
+    laws: Sequence[Law] = pretrain.ALL,
+    *,
+    cuts: Sequence[float] | Literal["few", "every"] = "few",
+    hidden: int = 1,
+    levels: Sequence[float] = (0.90, 0.95),
+    windows: Sequence[float | None] = WINDOWS,
+    objective: Objective | None = None,
+    draws: int = 64,
+    seed: int = 0,
+) -> Backtest:
+    """Forecast all runs above each cut from those at or below it, by every law and by the pool.
+
+    The pool at a cut sees nothing beyond it: its weights and widening come from cuts further in.
+    cuts: `few` (at most six, even in log compute), `every` budget edge, or computes. Only cuts
+    with at least `hidden` runs beyond them count; one whose fitted runs carry no law is refused.
+    Raises ValueError where no cut is left.
+    """
+    objective, flops = objective or Objective(), np.asarray(runs["flops"], dtype=float)
+    if isinstance(cuts, str):
+        outer = inner_cuts(flops) if cuts == "few" else candidate_cuts(flops)[:-1]
+    else:
+        outer = np.unique(np.asarray(cuts, dtype=float))
+        outer = np.array([flops[flops <= c].max() for c in outer if (flops <= c).any()])
+    outer = np.array([c for c in outer if np.sum(flops > c) >= hidden])
+    if not len(outer):
+        raise ValueError(
+            f"column 'flops': no cut leaves {hidden} of the {len(runs)} runs hidden and enough "
+            "below it; more runs, spread over more compute, are needed"
+        )
+    inner = {c: inner_cuts(flops[flops <= c]) for c in outer}
+    every = np.unique(np.concatenate([outer, *inner.values()]))
+    members, left_out = members_of(runs, laws, windows)
+    fits = [fit_folds(runs, m, every, objective=objective, seed=seed) for m in members]
+    rows: list[BacktestRow] = []
+    refused: dict[float, str] = {}
+    for cut in outer.tolist():
+        try:
+            made = assemble(
+                runs, fits, cut=cut, inner=inner[cut], left_out=left_out,
+                objective=objective, draws=draws, seed=seed,
+            )  # fmt: skip
+            rows += _judged(runs, made, cut, tuple(levels))
+        except ValueError as error:
+            refused[cut] = str(error)
+    return Backtest(
+        runs=runs.name, runs_hash=runs.hash, levels=tuple(levels), rows=tuple(rows),
+        refused=refused,
+    )  # fmt: skip
+
+
+def _judged(runs: Runs, made: Pool, cut: float, levels: tuple[float, ...]) -> list[BacktestRow]:
+    """The pool's row and one for each of its members."""
+    beyond = runs.where(runs["flops"] > cut)
+    columns = {k: beyond[k] for k in beyond.columns if beyond[k].dtype.kind == "f"}
+    observed = np.asarray(beyond[made.members[0].law.output], dtype=float)
+    rows = [_row(POOL, made.predict(columns), observed, columns["flops"], made, levels)]
+    for member in made.members:
+        alone = replace(made, members=(replace(member, weight=1.0),))
+        try:
+            predicted = alone.predict(columns)
+        except ValueError:
+            continue  # extrapolates to no finite loss; the pool has dropped it too
+        rows.append(_row(member.name, predicted, observed, columns["flops"], made, levels))
+    return rows
+
+
+def _row(
+    law: str, predicted: Mixture, observed: Array, flops: Array, made: Pool,
+    levels: tuple[float, ...],
+) -> BacktestRow:  # fmt: skip
+    middle = predicted.median()
+    error = np.log(middle / observed)
+    decades = np.log10(flops / made.span.flops[1])
+    coverage, width = {}, {}
+    for level in levels:
+        low, high = predicted.interval(level)
+        coverage[level] = float(np.mean((observed >= low) & (observed <= high)))
+        width[level] = float(np.median((high - low) / middle))
+    return BacktestRow(
+        law=law,
+        cut=made.span.flops[1],
+        fitted=made.n,
+        hidden=len(observed),
+        decades=float(decades.max()),
+        rms=float(np.sqrt(np.mean(error**2))),
+        bias=float(np.mean(error)),
+        slope=float(np.sum(error * decades) / np.sum(decades**2)),
+        coverage=coverage,
+        width=width,
+    )

@@ -1,0 +1,188 @@
+"""Every law fitted below every cut of compute, all folds of one law in one solve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoflop.fit.draws import leverage, wild
+from isoflop.fit.objective import Objective
+from isoflop.fit.solver import chart_of, solve
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.law import Law
+    from isoflop.tables import Runs
+
+    Array = NDArray[np.float64]
+
+APART = 0.05  # runs nearer than this in ln(flops) share a budget and are never cut apart
+WINDOWS: tuple[float | None, ...] = (None, 1.0)  # decades of compute below the cut that are fitted
+SPARE = 2  # a fold needs this many runs more than the law has coefficients
+MOST_FOLDS = 6
+EARLIEST = 0.25  # the smallest fold holds this share of the runs at least
+FEWEST = (12, 8, 6)  # runs of the smallest fold: the first that leaves ENOUGH folds
+ENOUGH = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A law fitted to all runs below a cut, or only to the last `window` decades of compute."""
+
+    law: Law
+    window: float | None = None
+
+    @property
+    def name(self) -> str:
+        if self.window is None:
+            return self.law.name
+        return f"{self.law.name}, last {self.window:g} decade{'s' if self.window != 1 else ''}"
+
+    def fitted(self, flops: Array, cut: float) -> NDArray[np.bool_]:
+        """Which runs this member is fitted to at a cut."""
+        mask = flops <= cut
+        return mask if self.window is None else mask & (flops >= cut / 10**self.window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFits:
+    """One member below K cuts: coefficients (K, p), ln predictions (K, n) of all runs.
+
+    `refused` says for each cut why the member cannot be fitted there; empty where it can.
+    """
+
+    member: Member
+    cuts: Array
+    refused: tuple[str, ...]
+    coefficients: Array
+    log_predicted: Array
+    residual_variance: Array
+    dof: Array
+
+    def at(self, cut: float) -> int:
+        return int(np.flatnonzero(self.cuts == cut)[0])
+
+
+def candidate_cuts(flops: Array) -> Array:
+    """Computes between which the table can be cut: the largest run of every budget."""
+    ordered = np.sort(np.asarray(flops, dtype=float))
+    return ordered[np.append(np.diff(np.log(ordered)) > APART, True)]
+
+
+def inner_cuts(flops: Array) -> Array:
+    """At most six cuts, even in log compute, whose smallest fold can carry a law.
+
+    A small table gets smaller folds before it gets fewer than three.
+    """
+    candidates = candidate_cuts(flops)[:-1]
+    counts = np.array([np.sum(flops <= c) for c in candidates], dtype=int)
+    best = candidates[:0]
+    for fewest in FEWEST:
+        found = candidates[counts >= max(fewest, EARLIEST * len(flops))]
+        best = found if len(found) > len(best) else best
+        if len(best) >= ENOUGH:
+            break
+    return spread(best, MOST_FOLDS)
+
+
+def spread(cuts: Array, count: int) -> Array:
+    """At most `count` of the cuts, as even in log compute as they can be."""
+    if len(cuts) <= count:
+        return cuts
+    wanted = np.linspace(np.log(cuts[0]), np.log(cuts[-1]), count)
+    return cuts[np.unique([np.argmin(np.abs(np.log(cuts) - w)) for w in wanted])]
+
+
+def members_of(
+    runs: Runs, laws: Sequence[Law], windows: Sequence[float | None] = WINDOWS
+) -> tuple[list[Member], dict[str, str]]:
+    """The members that the whole table can carry, and why the other laws were left out."""
+    members, left_out = [], {}
+    span = float(np.log10(runs["flops"].max() / runs["flops"].min()))
+    for law in laws:
+        try:
+            runs.check_for(law)
+        except ValueError as error:
+            left_out[law.name] = str(error)
+            continue
+        members += [Member(law=law, window=w) for w in windows if w is None or w < span]
+    return members, left_out
+
+
+def fit_folds(
+    runs: Runs, member: Member, cuts: Array, *, objective: Objective, seed: int
+) -> FoldFits:
+    """Fit one member below every cut in a single batch."""
+    law, flops = member.law, runs["flops"]
+    columns = columns_of(runs, law)
+    y = np.asarray(runs[law.output], dtype=float)
+    masks = np.array([member.fitted(flops, cut) for cut in cuts])
+    refused = tuple(_refusal(runs, law, mask) for mask in masks)
+    usable = np.array([not reason for reason in refused])
+    shape = (len(cuts), len(law.names))
+    coefficients, predicted = np.full(shape, np.nan), np.full(masks.shape, np.nan)
+    if usable.any():
+        solved = solve(
+            law, columns, y, masks[usable] * weights_of(runs), objective=objective, seed=seed
+        )
+        coefficients[usable] = solved.coefficients
+        predicted[usable] = law.predict(solved.coefficients, columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_predicted = np.log(predicted)
+    residual = np.where(masks, np.log(y) - log_predicted, 0.0)
+    dof = np.maximum(masks.sum(axis=1) - len(law.names), 1)
+    return FoldFits(
+        member=member,
+        cuts=np.asarray(cuts, dtype=float),
+        refused=refused,
+        coefficients=coefficients,
+        log_predicted=log_predicted,
+        residual_variance=np.sum(residual**2, axis=1) / dof,
+        dof=dof.astype(float),
+    )
+
+
+def wild_draws(
+    runs: Runs, member: Member, cut: float, *,
+    coefficients: Array, objective: Objective, draws: int, seed: int,
+) -> Array:  # fmt: skip
+    """(draws, p) refits below a cut with the signs of its residuals flipped at random (HC3)."""
+    law = member.law
+    below = runs.where(member.fitted(runs["flops"], cut))
+    columns, weights = columns_of(below, law), weights_of(below)
+    y = np.asarray(below[law.output], dtype=float)
+    chart = chart_of(law, columns)
+    u = chart.from_params(coefficients[None])
+    inside = ((u > chart.lower) & (u < chart.upper))[0]
+    slopes = chart.expand(u)[1].jacobian()[0][:, inside]
+    predicted = law.predict(coefficients[None], columns)[0]
+    hat = leverage(slopes, weights) if inside.any() else np.zeros(len(y))
+    outputs = wild(
+        predicted, np.log(y / predicted), hat, draws=draws, rng=np.random.default_rng(seed)
+    )
+    solved = solve(law, columns, outputs, weights, objective=objective, warm=coefficients)
+    return solved.coefficients
+
+
+def columns_of(runs: Runs, law: Law) -> Mapping[str, Array]:
+    return {name: np.asarray(runs[name], dtype=float) for name in law.inputs}
+
+
+def weights_of(runs: Runs) -> Array:
+    return np.asarray(runs["weight"], float) if "weight" in runs else np.ones(len(runs))
+
+
+def _refusal(runs: Runs, law: Law, mask: NDArray[np.bool_]) -> str:
+    """Why the masked runs cannot carry the law; empty where they can."""
+    needed = len(law.names) + SPARE
+    if mask.sum() < needed:
+        return f"{mask.sum()} runs; {law.name} needs {needed}"
+    try:
+        runs.where(mask).check_for(law)
+    except ValueError as error:
+        return str(error)
+    return ""

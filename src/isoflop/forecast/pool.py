@@ -1,0 +1,292 @@
+"""The pool of laws: each law weighed by how it forecast the table's own larger runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isoflop.fit.objective import Objective
+from isoflop.forecast.folds import (
+    WINDOWS,
+    FoldFits,
+    fit_folds,
+    inner_cuts,
+    members_of,
+    wild_draws,
+)
+from isoflop.forecast.mixture import Mixture
+from isoflop.forecast.span import Span, span_of
+from isoflop.laws import pretrain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.law import Law
+    from isoflop.tables import Runs
+
+    Array = NDArray[np.float64]
+
+POWER = 4.0  # weights are rms^-POWER over the inner folds
+PRIOR_SLOPE = 0.01  # error per decade that a law is expected to have before any fold is seen,
+PRIOR_FOLDS = 2.0  # and how many folds that expectation counts for
+TRUSTED_FOLDS = 2  # folds it takes to prefer one law to another
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolMember:
+    """One fitted law of the pool and how it did in the inner backtest.
+
+    rms and bias: of ln(forecast / observed) over the folds, each fold counted once. slope: the
+    error's standard deviation per decade beyond a cut, prior included. draws: (draws, p).
+    """
+
+    name: str
+    law: Law
+    window: float | None
+    coefficients: Mapping[str, float]
+    draws: Array = field(repr=False)
+    weight: float
+    rms: float
+    bias: float
+    slope: float
+    residual: float
+    dof: float
+    folds: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the draws; what no fold has measured is null."""
+        names = ("name", "window", "weight", "rms", "bias", "slope", "residual", "dof", "folds")
+        plain = {k: getattr(self, k) for k in names}
+        plain |= {k: None for k in ("rms", "bias") if not np.isfinite(plain[k])}
+        return plain | {"law": self.law.name, "coefficients": dict(self.coefficients)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Laws, weights and widening; `predict` gives the distribution at any target."""
+
+    runs: str
+    runs_hash: str
+    n: int
+    members: tuple[PoolMember, ...]
+    left_out: Mapping[str, str]
+    cuts: tuple[float, ...]
+    span: Span
+    conventions: Mapping[str, str]
+
+    def predict(self, columns: Mapping[str, Any]) -> Mixture:
+        """The predictive distribution of a new run at each row of `columns` (flops included).
+
+        Variance of a member: residual + (slope x decades)^2 + sampling; the laws' disagreement
+        is the mixture itself. Members that predict no finite loss there are dropped.
+        Raises ValueError where none is left.
+        """
+        flops = np.asarray(columns["flops"], dtype=float)
+        decades = np.maximum(0.0, np.log10(flops / self.span.flops[1]))
+        parts = [(m, *components(m, columns, decades)) for m in self.members]
+        kept = [p for p in parts if np.isfinite(p[1]).all() and np.isfinite(p[2]).all()]
+        if not kept:
+            raise ValueError("no law of the pool predicts a finite loss at this target")
+        weight = np.array([p[0].weight for p in kept])
+        return Mixture(
+            weight=weight / weight.sum(),
+            location=np.array([p[1] for p in kept]),
+            scale=np.array([p[2] for p in kept]),
+            dof=np.array([p[3] for p in kept]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "runs": self.runs,
+            "runs_hash": self.runs_hash,
+            "n": self.n,
+            "members": [m.to_json() for m in self.members],
+            "left_out": dict(self.left_out),
+            "cuts": list(self.cuts),
+            "span": self.span.to_json(),
+            "conventions": dict(self.conventions),
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"pool of {len(self.members)} fits to {self.n} runs of {self.runs}; inner backtest at "
+            f"{len(self.cuts)} cuts, {self.span.decades:.2f} decades beyond a cut",
+            f"{'member':<28} {'weight':>7} {'rms':>7} {'bias':>7} {'per decade':>10} {'noise':>7}",
+        ]
+        lines += [
+            f"{m.name:<28} {m.weight:7.3f} {100 * m.rms:6.2f}% {100 * m.bias:+6.2f}% "
+            f"{100 * m.slope:9.2f}% {100 * m.residual:6.2f}%"
+            for m in sorted(self.members, key=lambda m: -m.weight)
+        ]
+        return "\n".join(lines + [f"left out: {k}: {v}" for k, v in self.left_out.items()])
+
+
+def pool(
+    runs: Runs,
+    laws: Sequence[Law] = pretrain.ALL,
+    *,
+    windows: Sequence[float | None] = WINDOWS,
+    objective: Objective | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> Pool:
+    """Fit every law the table can carry and weigh it by an inner rolling-origin backtest.
+
+    The table is cut at up to six computes; a law is fitted below each and scored on the runs
+    above it. Weights are rms^-4. The slope that widens a law per decade of extrapolation is the
+    mean square of its errors beyond noise, shrunk to 1% per decade with the weight of two cuts:
+    with no cut at all (a handful of runs on one or two budgets) laws count equally and that
+    prior, on Student t with two degrees of freedom, is all there is. A law enters twice where
+    the table spans more than a decade: fitted to everything and to the last decade of compute.
+    Raises ValueError where the table can carry no law.
+    """
+    objective = objective or Objective()
+    cuts = inner_cuts(runs["flops"])
+    all_cuts = np.append(cuts, runs["flops"].max())
+    members, left_out = members_of(runs, laws, windows)
+    fits = [fit_folds(runs, m, all_cuts, objective=objective, seed=seed) for m in members]
+    return assemble(
+        runs, fits, cut=float(all_cuts[-1]), inner=cuts, left_out=left_out,
+        objective=objective, draws=draws, seed=seed,
+    )  # fmt: skip
+
+
+def assemble(
+    runs: Runs, fits: Sequence[FoldFits], *, cut: float, inner: Array,
+    left_out: Mapping[str, str], objective: Objective, draws: int, seed: int,
+) -> Pool:  # fmt: skip
+    """The pool of the runs at or below `cut`, from fits at it and at the cuts `inner` below it."""
+    below = runs.where(runs["flops"] <= cut)
+    left_out, scored = dict(left_out), []
+    for f in fits:
+        window = f.member.window
+        if window is not None and f.member.fitted(below["flops"], cut).all():
+            continue  # the same fit as that to all runs
+        reason = _dropped(f, cut, inner)
+        if reason:
+            left_out[f.member.name] = reason
+        else:
+            scored.append((f, _score(runs, f, cut, inner)))
+    if not scored:
+        reasons = "; ".join(f"{k}: {v}" for k, v in left_out.items())
+        raise ValueError(f"the {len(below)} runs of {runs.name!r} can carry no law: {reasons}")
+    weights = _weights([s["rms"] for _, s in scored], len(inner))
+    members = []
+    for (f, s), weight in zip(scored, weights, strict=True):
+        k = f.at(cut)
+        members.append(
+            PoolMember(
+                name=f.member.name,
+                law=f.member.law,
+                window=f.member.window,
+                coefficients=dict(
+                    zip(f.member.law.names, f.coefficients[k].tolist(), strict=True)
+                ),
+                draws=wild_draws(
+                    runs, f.member, cut, coefficients=f.coefficients[k],
+                    objective=objective, draws=draws, seed=seed,
+                ),
+                weight=float(weight),
+                residual=float(np.sqrt(f.residual_variance[k])),
+                dof=float(f.dof[k]),
+                folds=len(inner),
+                **s,
+            )
+        )  # fmt: skip
+    both = "params" in below and "tokens" in below
+    return Pool(
+        runs=runs.name,
+        runs_hash=below.hash,
+        n=len(below),
+        members=tuple(members),
+        left_out=left_out,
+        cuts=tuple(float(c) for c in inner),
+        span=span_of(below["flops"], inner, below["tokens"] / below["params"] if both else None),
+        conventions=dict(runs.conventions),
+    )
+
+
+def components(
+    member: PoolMember, columns: Mapping[str, Any], decades: Array
+) -> tuple[Array, Array, Array]:
+    """Location, scale and degrees of freedom of ln(loss) at each target of one member.
+
+    Degrees of freedom by Welch and Satterthwaite: the residual's and the draws' are those of the
+    fit, the slope's are the folds it came from.
+    """
+    law = member.law
+    theta = np.array([[member.coefficients[name] for name in law.names]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        location = np.log(law.predict(theta, columns)[0])
+        redrawn = np.log(law.predict(member.draws, columns)) if len(member.draws) else None
+    noise = np.full_like(location, member.residual**2)
+    drift = (member.slope * decades) ** 2
+    sampling = np.zeros_like(location) if redrawn is None else _half_range(redrawn) ** 2
+    variance = noise + drift + sampling
+    spread = (noise**2 + sampling**2) / member.dof + drift**2 / (PRIOR_FOLDS + member.folds)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return location, np.sqrt(variance), np.maximum(variance**2 / spread, 1.0)
+
+
+def _half_range(redrawn: Array) -> Array:
+    """Half the central 68% of each column: a standard deviation that stray draws cannot move."""
+    ordered = np.where(np.isfinite(redrawn), redrawn, np.inf)
+    low, high = np.quantile(ordered, [0.16, 0.84], axis=0, method="nearest")
+    return np.where(np.isfinite(low), (high - low) / 2, np.inf)
+
+
+def _dropped(f: FoldFits, cut: float, inner: Array) -> str:
+    """Why a member takes no part at this cut; empty where it does."""
+    last = f.at(cut)
+    if f.refused[last]:
+        return f.refused[last]
+    for c in inner:
+        k = f.at(float(c))
+        if f.refused[k]:
+            return f"not fitted in every fold of the inner backtest: {f.refused[k]}"
+        if not np.isfinite(f.log_predicted[k]).all():
+            return f"fitted below {c:.3g} FLOPs it extrapolates to no finite loss"
+    return ""
+
+
+def _errors(runs: Runs, f: FoldFits, cut: float, inner: Array) -> list[tuple[Array, Array, float]]:
+    """For each inner cut: ln(forecast / observed), decades beyond it, and the fit's variance."""
+    flops, log_loss = runs["flops"], np.log(runs[f.member.law.output])
+    out = []
+    for c in inner:
+        k, hidden = f.at(float(c)), (flops > c) & (flops <= cut)
+        error = f.log_predicted[k][hidden] - log_loss[hidden]
+        out.append((error, np.log10(flops[hidden] / c), float(f.residual_variance[k])))
+    return out
+
+
+def _score(runs: Runs, f: FoldFits, cut: float, inner: Array) -> dict[str, float]:
+    """rms, bias and slope of a member over the inner folds, each fold counted once."""
+    folds = _errors(runs, f, cut, inner)
+    noise = float(f.residual_variance[f.at(cut)])
+    if not folds:
+        return {"rms": np.nan, "bias": np.nan, "slope": PRIOR_SLOPE}
+    squares = float(np.mean([np.mean(e**2) for e, _, _ in folds]))
+    drift = squares - noise
+    distance = float(np.mean([np.mean(d**2) for _, d, _ in folds]))
+    slope = max(0.0, drift) / distance
+    count = len(folds)
+    shrunk = (PRIOR_FOLDS * PRIOR_SLOPE**2 + count * slope) / (PRIOR_FOLDS + count)
+    return {
+        "rms": float(np.sqrt(squares)),
+        "bias": float(np.mean([np.mean(e) for e, _, _ in folds])),
+        "slope": float(np.sqrt(shrunk)),
+    }
+
+
+def _weights(rms: Sequence[float], folds: int) -> Array:
+    """rms^-4, equal where too few folds can tell the laws apart; none for a non-finite law."""
+    if folds < TRUSTED_FOLDS:
+        return np.full(len(rms), 1 / len(rms))
+    with np.errstate(divide="ignore"):
+        log = -POWER * np.log(np.where(np.isfinite(rms), rms, np.inf))
+    weight = np.exp(log - log.max())
+    return weight / weight.sum()
