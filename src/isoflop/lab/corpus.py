@@ -25,7 +25,7 @@ VALIDATION_SHARE = 0.04
 NEAR = 0.5  # a file is dropped when more of its distinct lines were seen before
 SHORT_LINE = 16  # characters; shorter lines repeat by chance
 BLOCK = 32_768  # bytes; longer texts of the user are cut here, so that they can be split
-VERSION = 1  # of this preparation: enters the hash
+VERSION = 2  # of this preparation: enters the hash
 
 Sources = list[tuple[str, bytes]]
 
@@ -143,15 +143,21 @@ def drop_duplicates(sources: Sources) -> Sources:
 
 
 def split(sources: Sources) -> tuple[Sources, Sources]:
-    """Split whole texts into training and validation by a hash of their name."""
+    """Split whole texts into training and validation, chosen by a hash of their names."""
 
-    def held_out(path: str) -> bool:
-        number = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
-        return number < VALIDATION_SHARE * 2**32
+    def rank(item: tuple[str, bytes]) -> bytes:
+        return hashlib.sha256(item[0].encode()).digest()
 
+    enough = VALIDATION_SHARE * sum(len(text) for _, text in sources)
+    held_out, size = set(), 0
+    for path, text in sorted(sources, key=rank)[:-1]:
+        if size >= enough:
+            break
+        held_out.add(path)
+        size += len(text)
     return (
-        [item for item in sources if not held_out(item[0])],
-        [item for item in sources if held_out(item[0])],
+        [item for item in sources if item[0] not in held_out],
+        [item for item in sources if item[0] in held_out],
     )
 
 
@@ -162,7 +168,7 @@ def _prepare(sources: Sources, folder: Path, *, name: str, tokenizer: str, diges
     if not train or not validation:
         raise ValueError(
             f"corpus {name!r} has {len(kept)} distinct texts, too few to hold any out: "
-            f"give more files or a file of more than {20 * BLOCK:,} bytes"
+            f"give more files, or one of more than {2 * BLOCK:,} bytes"
         )
     with clear_errors(folder.parent):
         fresh = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))

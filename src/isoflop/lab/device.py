@@ -41,7 +41,7 @@ def single_thread() -> None:
 
 
 def describe_machine(device: str) -> str:
-    """Name the processor that ran something, such as `AMD EPYC, 1 thread, torch 2.13.0`."""
+    """Name the processor that ran something, such as `AMD EPYC, torch 2.13.0`."""
     if device == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     name = platform.processor() or platform.machine()
@@ -49,7 +49,7 @@ def describe_machine(device: str) -> str:
     if info.exists():
         lines = info.read_text().splitlines()
         name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} thread, torch {torch.__version__}"
+    return f"{name}, torch {torch.__version__}"
 
 
 def count_cores() -> int:

@@ -177,10 +177,11 @@ def fit_to_minutes(
         factor = _solve_factor(wide, minutes * 60, speed=speed)
         if factor is None:
             break
-        if most_tokens is not None:
-            factor = min(factor, most_tokens / wide.target.tokens[0])
+        most = math.inf if most_tokens is None else most_tokens / wide.target.tokens[0]
+        capped = factor > most
+        factor = min(factor, most)
         fitting = _stretch(wide, factor)
-        if factor <= STRETCH and fitting.target.tokens[0] != most_tokens:
+        if factor < STRETCH and not capped:
             break
     if fitting is None:
         least = dry_run(_stretch(ladder, _least_factor(ladder)), speed).wall_seconds
@@ -214,7 +215,7 @@ def _stretch(ladder: Ladder, factor: float) -> Ladder:
     step = ladder.recipe.tokens_per_step
 
     def stretched(rung: Rung) -> Rung:
-        tokens = sorted({max(1, round(n * factor / step)) * step for n in rung.tokens})
+        tokens = sorted({max(1, math.floor(n * factor / step)) * step for n in rung.tokens})
         return replace(rung, tokens=tuple(tokens))
 
     rungs = tuple(stretched(rung) for rung in ladder.rungs)

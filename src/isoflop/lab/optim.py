@@ -2,7 +2,8 @@
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by its nearest orthogonal matrix. Scaled by
 sqrt(rows / columns), an update changes activations by an amount that does not depend on width
-(Yang et al. 2023), so one learning rate serves all sizes of a ladder. The head's rate falls as 1/width.
+(Yang et al. 2023), so one learning rate serves all sizes of a ladder. The head's rate falls as
+1/width.
 """
 
 from __future__ import annotations

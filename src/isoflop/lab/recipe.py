@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn
+from cattrs.v import format_exception
 
 from isoflop.lab.corpus import vocab_of
 from isoflop.lab.model import Shape, count_params
@@ -114,33 +115,36 @@ def params_of(shape: Shape) -> int:
 
 
 def make_converter() -> cattrs.Converter:
-    """Build a converter that refuses unknown keys at every level."""
+    """Build a converter that refuses unknown keys and other types at every level."""
     converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (Rates, Recipe, Rung, Ladder):
+
+    def whole(value: object, _: type) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"expected a whole number, got {value!r}")
+        return value
+
+    def number(value: object, _: type) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"expected a number, got {value!r}")
+        return float(value)
+
+    def text(value: object, _: type) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"expected text in quotes, got {value!r}")
+        return value
+
+    converter.register_structure_hook(int, whole)
+    converter.register_structure_hook(float, number)
+    converter.register_structure_hook(str, text)
+    for kind in (Rates, Recipe, Rung, Ladder):  # after the plain kinds, which they resolve now
         hook = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
         converter.register_structure_hook(kind, hook)
-    converter.register_structure_hook(int, _strict_int)
-    converter.register_structure_hook(float, _strict_float)
-    converter.register_structure_hook(str, _strict_str)
     return converter
 
 
-def _strict_int(value: object, _: type) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {value!r}")
-    return value
-
-
-def _strict_float(value: object, _: type) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, got {value!r}")
-    return float(value)
-
-
-def _strict_str(value: object, _: type) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected text in quotes, got {value!r}")
-    return value
+def say_fault(error: BaseException, kind: type | None) -> str:
+    """Repeat our own ValueErrors as they are, the converter's in its words."""
+    return str(error) if type(error) is ValueError else format_exception(error, kind)
 
 
 def read_ladder(source: str | Path) -> Ladder:
@@ -160,7 +164,7 @@ def read_ladder(source: str | Path) -> Ladder:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from error
     except cattrs.errors.BaseValidationError as error:
-        faults = "; ".join(cattrs.transform_error(error, path="ladder"))
+        faults = "; ".join(cattrs.transform_error(error, path="ladder", format_exception=say_fault))
         raise ValueError(f"{path}: {faults}") from error
 
 

@@ -75,7 +75,9 @@ def noise_floor(columns: dict[str, list]) -> dict[str, float | int]:
     Returns `relative_sd` (nan without repeats) and `degrees` of freedom.
     """
     cells: dict[tuple[int, int], list[float]] = {}
-    for params, tokens, loss in zip(*(columns[x] for x in ("params", "tokens", "loss")), strict=True):
+    for params, tokens, loss in zip(
+        *(columns[x] for x in ("params", "tokens", "loss")), strict=True
+    ):
         cells.setdefault((params, tokens), []).append(float(np.log(loss)))
     repeated = [np.array(losses) for losses in cells.values() if len(losses) > 1]
     degrees = sum(len(losses) - 1 for losses in repeated)
@@ -102,9 +104,7 @@ def slopes(columns: dict[str, list]) -> dict[str, object]:
         tokens, loss = np.array(sorted(points)).T
         step = np.diff(np.log(tokens))
         slope = np.diff(np.log(loss)) / step
-        found.append(
-            {"params": params, "tokens": tokens.tolist(), "slope": slope.tolist()}
-        )
+        found.append({"params": params, "tokens": tokens.tolist(), "slope": slope.tolist()})
         for i in range(1, len(slope)):
             margin = 2 * (0.0 if np.isnan(noise) else noise) * np.sqrt(6) / step[i]
             if slope[i] < RISE * slope[i - 1] and slope[i - 1] - slope[i] > margin:

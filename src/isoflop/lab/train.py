@@ -8,7 +8,6 @@ stopped: its result is the same bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -162,7 +161,7 @@ def claim(folder: Path, config: dict) -> None:
             line for line in text.splitlines() if line not in held.splitlines() and "=" in line
         ]
         raise LabError(
-            f"{folder} was trained with another config (now: {'; '.join(changed) or 'fewer keys'}): "
+            f"{folder} was trained with another config (now: {'; '.join(changed) or 'less'}): "
             "choose another folder, or delete this one to train it again"
         )
 
@@ -187,9 +186,7 @@ def warmup_and_decay(recipe: Recipe, tokens: int) -> Callable[[int], float]:
     return lambda step: warmup(recipe)(step) * min(1.0, (steps - step) / (steps - start))
 
 
-def resume(
-    folder: Path, job: Job, bench: Bench, *, at_most: int, messages: list[str]
-) -> State:
+def resume(folder: Path, job: Job, bench: Bench, *, at_most: int, messages: list[str]) -> State:
     """Load the furthest intact checkpoint of a trunk, or begin with fresh weights."""
     state = load_latest(folder, at_most=at_most, messages=messages, device=job.device)
     if state is None:
@@ -217,9 +214,7 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("state-"))
 
 
-def load_latest(
-    folder: Path, *, at_most: int, messages: list[str], device: str
-) -> State | None:
+def load_latest(folder: Path, *, at_most: int, messages: list[str], device: str) -> State | None:
     """Load the furthest intact state of a folder; corrupt ones are reported and removed."""
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         if step_of(path) > at_most:
@@ -295,9 +290,7 @@ def train_steps(
     names, leaves = zip(*state.weights.items(), strict=True)
     for i, tokens_BU in enumerate(batches):
         logits = forward(state.weights, tokens_BU[:, :-1], shape=bench.shape, table=bench.table)
-        loss = F.cross_entropy(
-            logits.flatten(0, 1).float(), tokens_BU[:, 1:].flatten()
-        )
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens_BU[:, 1:].flatten())
         grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
         losses[i] = loss.detach()
         step = span[0] + i
@@ -361,8 +354,13 @@ def finish(
         job=job,
     )
     began = time.process_time(), time.perf_counter()
-    losses = validate(decaying.weights, Path(job.corpus), shape=bench.shape, table=bench.table,
-                      windows=job.recipe.validation_windows)
+    losses = validate(
+        decaying.weights,
+        Path(job.corpus),
+        shape=bench.shape,
+        table=bench.table,
+        windows=job.recipe.validation_windows,
+    )
     files.save_checkpoint(run / "checkpoint.safetensors", decaying.weights, config)
     files.write_array(run / "validation.npy", losses.nats_W)
     timing = {
