@@ -152,8 +152,8 @@ def _floor(law: Law, columns: Mapping[str, Array], y: Array, w: Array) -> dict[s
     if law.names[0] != "E" or law.fast is None:
         return None
     best = solve(law, columns, y, w, objective=Objective("lsqlog"))
-    grid = float(np.min(y)) * np.array([0.002, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
-    value = profile(law, columns, y, w, start=best.coefficients[0], index=0, grid=np.log(grid))
+    grid = float(np.min(y)) * np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
+    value = profile(law, columns, y, w, start=best.coefficients[0], index=0, grid=grid)
     n = float(np.sum(w > 0))
     statistic = n * np.log(np.maximum(value / best.objective[0], 1.0))
     inside = grid[statistic <= FLAT]

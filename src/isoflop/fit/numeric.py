@@ -27,6 +27,7 @@ class NumericChart:
     columns: Mapping[str, Array]
     lower: Array
     upper: Array
+    floor: None = None
     amplitudes: tuple[tuple[int, ...], ...] = ()
 
     def to_params(self, u: Array) -> Array:

@@ -168,6 +168,7 @@ def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array
     """The `keep` samples nearest to the data once their amplitudes are solved for: (keep, p)."""
     u = samples.copy()
     if chart.amplitudes:
+        first = 0 if chart.floor is None else 1
         with np.errstate(over="ignore", invalid="ignore"):
             terms = np.stack(chart.terms([atom.value(u) for atom in chart.atoms]), axis=1)
             x = terms / np.exp(problem.log_y[0])  # (samples, terms, runs)
@@ -178,7 +179,9 @@ def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array
         normal = (x * w) @ x.transpose(0, 2, 1) + 1e-9 * w.sum() * np.eye(x.shape[1])
         amplitude = np.linalg.solve(normal, (x @ w)[..., None])[..., 0]
         amplitude = np.maximum(amplitude, 0.01) / size[..., 0]
-        for k, group in enumerate(chart.amplitudes):
+        if chart.floor is not None:
+            u[:, chart.floor] = amplitude[:, 0]
+        for k, group in enumerate(chart.amplitudes, start=first):
             u[:, group] += np.log(amplitude[:, k, None])
     u = np.clip(u, chart.lower, chart.upper)
     many = Problems(problem.log_y, problem.weights)

@@ -92,15 +92,17 @@ def box_cox_bend(x: Array, q: Array) -> tuple[Array, Array, Array]:
 class Chart:
     """A law on given columns, in coordinates u of shape (P, p), predicting f = log output.
 
-    The output is a sum of positive terms, `terms` of the atoms' values; adding ln s to the
-    coordinates `amplitudes[k]` multiplies term k by s. So amplitudes are found by linear least
-    squares (variable projection) and `starts(count, seed)` need only spread the other coordinates.
+    The output is a sum of `terms` of the atoms' values. Where `floor` is set, term 0 is 1 and that
+    coordinate its amplitude E; adding ln s to the coordinates `amplitudes[k]` multiplies the k-th
+    of the other terms by s. So amplitudes are found by linear least squares (variable projection)
+    and `starts(count, seed)` need only spread the other coordinates.
     """
 
     atoms: tuple[Linear | BoxCox, ...]
     link: Callable[[list[Array]], Linked]
     link_value: Callable[[list[Array]], Array]
     terms: Callable[[list[Array]], list[Array]]
+    floor: int | None
     amplitudes: tuple[tuple[int, ...], ...]
     lower: Array
     upper: Array

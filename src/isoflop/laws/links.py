@@ -15,35 +15,28 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
-def log_sum(t: list[Array]) -> Array:
-    """f = log sum_a exp t_a, the value alone."""
-    top = t[0]
-    for other in t[1:]:
-        top = np.maximum(top, other)
-    total = np.exp(t[0] - top)
-    for other in t[1:]:
-        total += np.exp(other - top)
-    return top + np.log(total)
+def floored_sum(t: list[Array]) -> Array:
+    """f = ln(E + sum_a exp t_a) for t = [E, t_1, ...]: the value alone."""
+    total = t[0] + np.exp(t[1])
+    for other in t[2:]:
+        total += np.exp(other)
+    return np.log(total)
 
 
-def log_sum_linked(t: list[Array]) -> Linked:
-    """f = log sum_a exp t_a: the gradient is the share p_a, the Hessian p_a [a = b] - p_a p_b."""
-    top = t[0]
-    for other in t[1:]:
-        top = np.maximum(top, other)
-    parts = [np.exp(a - top) for a in t]
-    total = parts[0].copy()
+def floored_sum_linked(t: list[Array]) -> Linked:
+    """f = ln(E + sum_a exp t_a): 1/L in the floor, the share p_a in a term."""
+    parts = [np.exp(a) for a in t[1:]]
+    total = t[0] + parts[0]
     for part in parts[1:]:
         total += part
-    f = top + np.log(total)
     inverse = 1 / total
-    p = tuple(part * inverse for part in parts)
-    hessian = {
-        (a, b): p[a] * (1 - p[a]) if a == b else -p[a] * p[b]
-        for a in range(len(t))
-        for b in range(a, len(t))
-    }
-    return Linked(f, p, hessian)
+    p = [part * inverse for part in parts]
+    hessian = {(0, 0): -inverse * inverse}
+    for a in range(len(p)):
+        hessian[0, a + 1] = -inverse * p[a]
+        for b in range(a, len(p)):
+            hessian[a + 1, b + 1] = p[a] * (1 - p[a]) if a == b else -p[a] * p[b]
+    return Linked(np.log(total), (inverse, *p), hessian)
 
 
 def smooth_maximum(t: list[Array]) -> Array:
@@ -88,17 +81,39 @@ def falling_exponent_linked(t: list[Array], log_tokens: Array) -> Linked:
 
 
 def with_floor(inner: Callable[[list[Array]], Linked], t: list[Array]) -> Linked:
-    """f = log(exp t_0 + exp g(t_1, ...)): a floor under an inner link g."""
+    """f = ln(E + exp g(t_1, ...)) for t = [E, t_1, ...]: a floor under an inner link g."""
+    g = inner(t[1:])
+    power = np.exp(g.value)
+    inverse = 1 / (t[0] + power)
+    p = power * inverse
+    hessian = {(0, 0): -inverse * inverse}
+    cross = -inverse * p
+    spread = p * (1 - p)
+    for a, d in enumerate(g.gradient):
+        hessian[0, a + 1] = cross * d
+    hessian |= _bent(g, p, spread)
+    return Linked(np.log(t[0] + power), (inverse, *(p * d for d in g.gradient)), hessian)
+
+
+def beside(inner: Callable[[list[Array]], Linked], t: list[Array]) -> Linked:
+    """f = ln(exp t_0 + exp g(t_1, ...)): a term beside an inner link g."""
     g = inner(t[1:])
     f = np.logaddexp(t[0], g.value)
     p = np.exp(g.value - f)
-    pq = p * (1 - p)
-    gradient = (1 - p, *(p * d for d in g.gradient))
-    hessian = {(0, 0): pq}
+    spread = p * (1 - p)
+    hessian = {(0, 0): spread}
     for a, d in enumerate(g.gradient):
-        hessian[0, a + 1] = -pq * d
+        hessian[0, a + 1] = -spread * d
+    hessian |= _bent(g, p, spread)
+    return Linked(f, (1 - p, *(p * d for d in g.gradient)), hessian)
+
+
+def _bent(g: Linked, p: Array, spread: Array) -> dict[tuple[int, int], Array]:
+    """Second derivatives of a sum in the atoms of its term exp g, of share p."""
+    out = {}
+    for a, d in enumerate(g.gradient):
         for b in range(a, len(g.gradient)):
+            both = spread * d * g.gradient[b]
             bend = g.hessian.get((a, b))
-            both = pq * d * g.gradient[b]
-            hessian[a + 1, b + 1] = both if bend is None else both + p * bend
-    return Linked(f, gradient, hessian)
+            out[a + 1, b + 1] = both if bend is None else both + p * bend
+    return out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FLOOR = (-7.0, 4.0)  # ln E: from 0.001 to 55 nats
+FLOOR = (0.0, 50.0)  # E in nats
 SLOPE = (0.0, 3.0)  # exponents
 SHARPNESS = (0.02, 5.0)  # k of the smooth maximum
 
@@ -67,9 +67,9 @@ def spread(
     return out
 
 
-def exponential(t: list[Array]) -> list[Array]:
-    """The terms of a sum of exponentials."""
-    return [np.exp(a) for a in t]
+def floored(t: list[Array]) -> list[Array]:
+    """The terms of a floor and a sum of exponentials."""
+    return [np.ones_like(t[0]), *(np.exp(a) for a in t[1:])]
 
 
 def _ones(n: int, index: int) -> Linear:
@@ -82,7 +82,7 @@ def _falling(x: Array, index: tuple[int, int]) -> Linear:
 
 
 def power_chart(columns: Mapping[str, Array]) -> Chart:
-    """(ln E, ln a - c m, c) with m the mean log compute."""
+    """(E, ln a - c m, c) with m the mean log compute."""
     x, m = centred(columns, "flops")
 
     def starts(count: int, seed: int) -> Array:
@@ -90,18 +90,15 @@ def power_chart(columns: Mapping[str, Array]) -> Chart:
 
     return Chart(
         atoms=(_ones(len(x), 0), _falling(x, (1, 2))),
-        link=links.log_sum_linked,
-        link_value=links.log_sum,
-        terms=exponential,
-        amplitudes=((0,), (1,)),
+        link=links.floored_sum_linked,
+        link_value=links.floored_sum,
+        terms=floored,
+        floor=0,
+        amplitudes=((1,),),
         lower=np.array([FLOOR[0], -30.0, SLOPE[0]]),
         upper=np.array([FLOOR[1], 30.0, SLOPE[1]]),
-        to_params=lambda u: np.stack(
-            [np.exp(u[:, 0]), np.exp(u[:, 1] + u[:, 2] * m), u[:, 2]], axis=-1
-        ),
-        from_params=lambda v: np.stack(
-            [np.log(v[:, 0]), np.log(v[:, 1]) - v[:, 2] * m, v[:, 2]], axis=-1
-        ),
+        to_params=lambda u: np.stack([u[:, 0], np.exp(u[:, 1] + u[:, 2] * m), u[:, 2]], axis=-1),
+        from_params=lambda v: np.stack([v[:, 0], np.log(v[:, 1]) - v[:, 2] * m, v[:, 2]], axis=-1),
         starts=starts,
     )
 
@@ -124,7 +121,7 @@ POWER = Law(
 
 
 def chinchilla_chart(columns: Mapping[str, Array]) -> Chart:
-    """(ln E, ln A - alpha n, alpha, ln B - beta d, beta) with n, d the mean log columns."""
+    """(E, ln A - alpha n, alpha, ln B - beta d, beta) with n, d the mean log columns."""
     x, n = centred(columns, "params")
     z, d = centred(columns, "tokens")
 
@@ -133,22 +130,19 @@ def chinchilla_chart(columns: Mapping[str, Array]) -> Chart:
 
     def to_params(u: Array) -> Array:
         e, a, alpha, b, beta = u.T
-        return np.stack(
-            [np.exp(e), np.exp(a + alpha * n), np.exp(b + beta * d), alpha, beta], axis=-1
-        )
+        return np.stack([e, np.exp(a + alpha * n), np.exp(b + beta * d), alpha, beta], axis=-1)
 
     def from_params(v: Array) -> Array:
         floor, a, b, alpha, beta = v.T
-        return np.stack(
-            [np.log(floor), np.log(a) - alpha * n, alpha, np.log(b) - beta * d, beta], axis=-1
-        )
+        return np.stack([floor, np.log(a) - alpha * n, alpha, np.log(b) - beta * d, beta], axis=-1)
 
     return Chart(
         atoms=(_ones(len(x), 0), _falling(x, (1, 2)), _falling(z, (3, 4))),
-        link=links.log_sum_linked,
-        link_value=links.log_sum,
-        terms=exponential,
-        amplitudes=((0,), (1,), (3,)),
+        link=links.floored_sum_linked,
+        link_value=links.floored_sum,
+        terms=floored,
+        floor=0,
+        amplitudes=((1,), (3,)),
         lower=np.array([FLOOR[0], -30.0, SLOPE[0], -30.0, SLOPE[0]]),
         upper=np.array([FLOOR[1], 30.0, SLOPE[1], 30.0, SLOPE[1]]),
         to_params=to_params,
@@ -195,7 +189,7 @@ CHINCHILLA = Law(
 
 
 def tied_chart(columns: Mapping[str, Array]) -> Chart:
-    """(ln E, ln A - 2 eta n, ln B - 2 eta d, 2 eta)."""
+    """(E, ln A - 2 eta n, ln B - 2 eta d, 2 eta)."""
     x, n = centred(columns, "params")
     z, d = centred(columns, "tokens")
 
@@ -205,22 +199,23 @@ def tied_chart(columns: Mapping[str, Array]) -> Chart:
     def to_params(u: Array) -> Array:
         e, a, b, s = u.T
         six = s / 2 * np.log(6.0)
-        return np.stack([np.exp(e), np.exp(a + s * n + six), np.exp(b + s * d + six), s / 2], -1)
+        return np.stack([e, np.exp(a + s * n + six), np.exp(b + s * d + six), s / 2], -1)
 
     def from_params(v: Array) -> Array:
         floor, a, b, eta = v.T
         six = eta * np.log(6.0)
         return np.stack(
-            [np.log(floor), np.log(a) - six - 2 * eta * n, np.log(b) - six - 2 * eta * d, 2 * eta],
+            [floor, np.log(a) - six - 2 * eta * n, np.log(b) - six - 2 * eta * d, 2 * eta],
             axis=-1,
         )
 
     return Chart(
         atoms=(_ones(len(x), 0), _falling(x, (1, 3)), _falling(z, (2, 3))),
-        link=links.log_sum_linked,
-        link_value=links.log_sum,
-        terms=exponential,
-        amplitudes=((0,), (1,), (2,)),
+        link=links.floored_sum_linked,
+        link_value=links.floored_sum,
+        terms=floored,
+        floor=0,
+        amplitudes=((1,), (2,)),
         lower=np.array([FLOOR[0], -30.0, -30.0, SLOPE[0]]),
         upper=np.array([FLOOR[1], 30.0, 30.0, SLOPE[1]]),
         to_params=to_params,
@@ -275,6 +270,7 @@ def kaplan_chart(columns: Mapping[str, Array]) -> Chart:
         link=links.smooth_maximum_linked,
         link_value=links.smooth_maximum,
         terms=lambda t: [np.exp(links.smooth_maximum(t))],
+        floor=None,
         amplitudes=((0, 2),),
         lower=np.array([-30.0, 0.003, -30.0, 0.01]),
         upper=np.array([30.0, SLOPE[1], 30.0, SLOPE[1]]),
@@ -315,7 +311,7 @@ KAPLAN = Law(
 
 
 def skaling_chart(columns: Mapping[str, Array]) -> Chart:
-    """(ln E, c1, s1, c2, s2, k): floor and two asymptotes c - s x, joined with sharpness k.
+    """(E, c1, s1, c2, s2, k): floor and two asymptotes c - s x, joined with sharpness k.
 
     c1 - s1 x is ln A - k alpha ln N, c2 - s2 z is ln A + k ln R - k beta ln D, so the asymptotes
     keep their meaning while k moves.
@@ -331,14 +327,14 @@ def skaling_chart(columns: Mapping[str, Array]) -> Chart:
         e, a, s, b, t, k = u.T
         log_a, log_b = a + s * n, b + t * d
         ratio = np.exp(np.clip((log_b - log_a) / k, -700, 700))
-        return np.stack([np.exp(e), np.exp(log_a), s / k, ratio, t / k, k], axis=-1)
+        return np.stack([e, np.exp(log_a), s / k, ratio, t / k, k], axis=-1)
 
     def from_params(v: Array) -> Array:
         floor, amplitude, alpha, ratio, beta, k = v.T
         s, t = k * alpha, k * beta
         log_a = np.log(amplitude)
         log_b = log_a + k * np.log(ratio)
-        return np.stack([np.log(floor), log_a - s * n, s, log_b - t * d, t, k], axis=-1)
+        return np.stack([floor, log_a - s * n, s, log_b - t * d, t, k], axis=-1)
 
     return Chart(
         atoms=(
@@ -348,9 +344,10 @@ def skaling_chart(columns: Mapping[str, Array]) -> Chart:
             _ones(len(x), 5),
         ),
         link=partial(links.with_floor, links.smooth_maximum_linked),
-        link_value=lambda t: np.logaddexp(t[0], links.smooth_maximum(t[1:])),
-        terms=lambda t: [np.exp(t[0]), np.exp(links.smooth_maximum(t[1:]))],
-        amplitudes=((0,), (1, 3)),
+        link_value=lambda t: np.log(t[0] + np.exp(links.smooth_maximum(t[1:]))),
+        terms=lambda t: [np.ones_like(t[0]), np.exp(links.smooth_maximum(t[1:]))],
+        floor=0,
+        amplitudes=((1, 3),),
         lower=np.array([FLOOR[0], -30.0, SLOPE[0], -30.0, SLOPE[0], SHARPNESS[0]]),
         upper=np.array([FLOOR[1], 30.0, SLOPE[1], 30.0, SLOPE[1], SHARPNESS[1]]),
         to_params=to_params,
@@ -417,9 +414,10 @@ def farseer_chart(columns: Mapping[str, Array]) -> Chart:
 
     return Chart(
         atoms=(BoxCox(x, (0, 1, 2)), BoxCox(x, (3, 4, 5)), BoxCox(x, (6, 7, 8))),
-        link=partial(links.with_floor, inner),
+        link=partial(links.beside, inner),
         link_value=lambda t: np.logaddexp(t[0], links.falling_exponent(t[1:], log_tokens)),
         terms=lambda t: [np.exp(t[0]), np.exp(links.falling_exponent(t[1:], log_tokens))],
+        floor=None,
         amplitudes=((0,), (3,)),
         lower=np.array([-7.0, -2, -1, -40, -4, -1, -6, -2, -1]),
         upper=np.array([4.0, 2, 1, 120, 4, 1, 2, 2, 1]),

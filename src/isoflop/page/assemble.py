@@ -1,0 +1,265 @@
+"""From fits, pool and backtest to the `Report` that a page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isoflop.page.report import (
+    Band,
+    Coefficient,
+    Column,
+    Curve,
+    Fact,
+    LawFit,
+    Member,
+    Optimum,
+    Slice,
+    Target,
+    Valley,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.fit import Fit
+    from isoflop.fit.isoflop import Isoflop
+    from isoflop.forecast import Pool
+    from isoflop.tables import Runs
+
+    Array = NDArray[np.float64]
+
+GRID = 61
+UNITS = {"tokens": "tokens", "flops": "FLOP", "core_seconds": "core-s", "wall_seconds": "s"}
+
+
+def run_columns(table: Mapping[str, Any], conventions: Mapping[str, str]) -> tuple[Column, ...]:
+    """The run table of a page; run and role are filled in where the table has none."""
+    count = len(table["loss"])
+    columns = {
+        "run": [f"run {k}" for k in range(1, count + 1)],
+        "role": ["ladder"] * count,
+    } | {name: list(values) for name, values in table.items()}
+    return tuple(
+        Column(
+            name=name,
+            values=tuple(_plain(v) for v in values),
+            unit=conventions.get("loss", "") if name == "loss" else UNITS.get(name, ""),
+            convention=conventions.get(name, "") if name in ("params", "flops") else "",
+        )
+        for name, values in columns.items()
+    )
+
+
+def _plain(value: Any) -> str | int | float | None:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def law_fit(fit: Fit) -> LawFit:
+    """One fitted law with what is to be distrusted about it."""
+    d = fit.diagnostics
+    facts = [
+        Fact(name="runs", value=str(len(fit.residuals))),
+        Fact(name="residual rms", value=f"{100 * d['rms']:.3g}%"),
+    ]
+    facts += [
+        Fact(name=f"span of {name}", value=f"{decades:.2f} decades")
+        for name, decades in d["decades"].items()
+    ]
+    if d["correlation"] is not None:
+        facts.append(Fact(name="corr(ln N, ln D)", value=f"{d['correlation']:.3f}"))
+    facts.append(Fact(name="condition number", value=f"{d['condition']:.3g}"))
+    if d["seed_noise"] is not None:
+        facts.append(Fact(name="seed noise", value=f"{100 * d['seed_noise']:.3g}%"))
+    facts += [Fact(name="distrust", value=text) for text in d["distrust"]]
+    return LawFit(
+        law=fit.law.name,
+        title=fit.law.title,
+        equation=fit.law.equation,
+        coefficients=tuple(_coefficient(fit, name) for name in fit.law.names),
+        objective=_objective(fit),
+        objective_value=fit.objective_value,
+        certified=fit.certified,
+        reason=fit.certificate,
+        diagnostics=tuple(facts),
+        influence=tuple(
+            Fact(
+                name=f"run {row['row']}",
+                value=f"{row['shift_percent']:+.2g}%",
+                note="shift of the largest run's prediction when this run is left out",
+            )
+            for row in d["influence"]
+        ),
+        sensitivity=tuple(
+            Fact(
+                name=label, value=", ".join(f"{k} {v:.4g}" for k, v in row["coefficients"].items())
+            )
+            for group, rows in (("objective", d["by_objective"]), ("worst dropped", d["dropped"]))
+            for row in rows
+            for label in [f"{group} {row['label']}"]
+        ),
+        citation=fit.law.citation,
+    )
+
+
+def _objective(fit: Fit) -> str:
+    o = fit.objective
+    return f"sum of {o.kind}({o.delta:g}) of log residuals" if o.kind == "huber" else o.kind
+
+
+def _coefficient(fit: Fit, name: str) -> Coefficient:
+    param = next(p for p in fit.law.params if p.name == name)
+    value = fit.values[name]
+    low, high = fit.intervals.get(name, (value, value))
+    return Coefficient(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        level=fit.level,
+        unit="" if param.unit == "1" else param.unit,
+        at_bound=not param.low < value < param.high,
+    )
+
+
+def curve_of(
+    pool: Pool,
+    runs: Runs,
+    *,
+    target: Mapping[str, float] | None = None,
+    observed: float | None = None,
+    reach: float = 10.0,
+) -> Curve:
+    """The pool's loss against compute, at the target's ratio of tokens to parameters.
+
+    target: params, tokens, flops; without one the median ratio of the runs, to `reach` times the
+    largest compute.
+    """
+    ratio = (
+        target["tokens"] / target["params"]
+        if target
+        else float(np.median(runs["tokens"] / runs["params"]))
+    )
+    top = 1.5 * target["flops"] if target else reach * runs["flops"].max()
+    flops = np.geomspace(runs["flops"].min(), top, GRID)
+    params = np.sqrt(flops / (6 * ratio))
+    columns = {"params": params, "tokens": params * ratio, "flops": flops}
+    predicted = pool.predict(columns)
+    bands = [(level, *predicted.interval(level)) for level in (0.5, 0.9, 0.95)]
+    return Curve(
+        flops=tuple(flops.tolist()),
+        median=tuple(predicted.median().tolist()),
+        bands=tuple(
+            Band(level=level, low=tuple(low.tolist()), high=tuple(high.tolist()))
+            for level, low, high in bands
+        ),
+        members=tuple(
+            Member(
+                law=m.name,
+                weight=m.weight,
+                loss=tuple(m.law.predict(m.coefficients, columns).tolist()),
+            )
+            for m in sorted(pool.members, key=lambda m: -m.weight)
+        ),
+        measured=(float(runs["flops"].min()), float(runs["flops"].max())),
+        trusted_to=float(runs["flops"].max() * 10**pool.span.decades),
+        path=f"{ratio:.3g} tokens a parameter",
+        target=_target(pool, target, observed) if target else None,
+    )
+
+
+def _target(pool: Pool, target: Mapping[str, float], observed: float | None) -> Target:
+    predicted = pool.predict({k: np.array([target[k]]) for k in ("params", "tokens", "flops")})
+    low, high = predicted.interval(0.9)
+    return Target(
+        flops=target["flops"],
+        loss=float(predicted.median()[0]),
+        low=float(low[0]),
+        high=float(high[0]),
+        observed=observed,
+    )
+
+
+def valley_of(pool: Pool, runs: Runs, isoflop: Isoflop | None) -> Valley:
+    """Slices of one budget where the runs share budgets, of one token count where they do not."""
+    if isoflop is not None:
+        return Valley(
+            fixed="flops",
+            slices=tuple(_budget_slice(runs, v, isoflop.curve) for v in isoflop.valleys),
+            optima=tuple(_optimum(isoflop, f) for f in (isoflop.params, isoflop.tokens)),
+            note=f"Lowest points of a {isoflop.curve} in ln N at each budget.",
+        )
+    counts = np.unique(runs["tokens"])
+    slices = [
+        _count_slice(pool, runs, float(tokens))
+        for tokens in counts
+        if len(np.unique(runs["params"][runs["tokens"] == tokens])) > 2
+    ]
+    return Valley(
+        fixed="tokens",
+        slices=tuple(slices),
+        note=(
+            "The runs share token counts, not budgets: at one token count a larger model is "
+            "better, so a slice has no lowest point. The lines are the pool's median."
+        ),
+    )
+
+
+def _budget_slice(runs: Runs, valley: Any, shape: str) -> Slice:
+    near = np.abs(np.log(runs["flops"] / valley.flops)) < 0.1
+    order = np.argsort(runs["params"][near])
+    params, loss = runs["params"][near][order], runs["loss"][near][order]
+    grid = np.geomspace(params.min(), params.max(), 41)
+    x = np.log(params / params.mean())
+    degree = min({"parabola": 2, "cubic": 3}[shape], len(np.unique(params)) - 1)
+    line = np.polyval(np.polyfit(x, loss, degree), np.log(grid / params.mean()))
+    found = not valley.excluded
+    return Slice(
+        at=valley.flops,
+        params=tuple(params.tolist()),
+        loss=tuple(loss.tolist()),
+        curve_params=tuple(grid.tolist()),
+        curve_loss=tuple(line.tolist()),
+        best_params=valley.params if found else None,
+        best_tokens=valley.tokens if found else None,
+        best_loss=valley.loss if found else None,
+        bracketed=found,
+        shape=shape,
+    )
+
+
+def _count_slice(pool: Pool, runs: Runs, tokens: float) -> Slice:
+    there = runs["tokens"] == tokens
+    order = np.argsort(runs["params"][there])
+    params, loss = runs["params"][there][order], runs["loss"][there][order]
+    grid = np.geomspace(params.min(), params.max(), 41)
+    columns = {"params": grid, "tokens": np.full(41, tokens), "flops": 6 * grid * tokens}
+    return Slice(
+        at=tokens,
+        params=tuple(params.tolist()),
+        loss=tuple(loss.tolist()),
+        curve_params=tuple(grid.tolist()),
+        curve_loss=tuple(pool.predict(columns).median().tolist()),
+        shape="pool median",
+    )
+
+
+def _optimum(isoflop: Isoflop, frontier: Any) -> Optimum:
+    trusted: Sequence[Any] = [v for v in isoflop.valleys if not v.excluded]
+    low, high = frontier.exponent_interval
+    return Optimum(
+        quantity=frontier.column,
+        flops=tuple(v.flops for v in trusted),
+        values=tuple(getattr(v, frontier.column) for v in trusted),
+        coefficient=frontier.coefficient,
+        exponent=frontier.exponent,
+        exponent_low=low,
+        exponent_high=high,
+        level=isoflop.level,
+    )
