@@ -74,6 +74,8 @@ def main() -> None:
     """Run one verb; what a user can mend is one line on standard error and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(VERBS, prog="isoflop", description=__doc__)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough
     except (ValueError, OSError) as error:
         if "--json" in sys.argv:
             print(json_format.dumps({"error": str(error)}))

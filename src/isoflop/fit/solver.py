@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Index = NDArray[np.integer]
 
-CHUNK = 256  # problems a batch: the arrays stay in cache
+CHUNK = 60_000  # numbers an array of a batch holds: it stays in cache
 SAMPLES = 128  # starts ranked; of p coordinates, 2 p + 2 are fitted roughly
 AGREE = 1e-9  # relative difference of objectives that counts as the same minimum
 NARROWING = 8.0  # factor between successive half-widths on the way to a narrow Huber loss
@@ -73,8 +73,9 @@ def solve(
     problems = Problems(np.log(y), w)
     begin = None if warm is None else chart.from_params(np.atleast_2d(np.asarray(warm, float)))
     parts = []
-    for first in range(0, count, CHUNK):
-        index = np.arange(first, min(first + CHUNK, count))
+    size = max(1, CHUNK // y.shape[1])
+    for first in range(0, count, size):
+        index = np.arange(first, min(first + size, count))
         part = problems.take(index)
         if begin is None:
             parts.append(_search(chart, part, len(index), objective=objective, seed=seed))
@@ -236,7 +237,12 @@ def narrowed(
 
 
 def _at(minimum: Minimum, index: Index) -> Minimum:
-    return Minimum(*(part[index] for part in minimum))
+    return Minimum(
+        u=minimum.u[index],
+        value=minimum.value[index],
+        converged=minimum.converged[index],
+        decrease=minimum.decrease[index],
+    )
 
 
 def _joined(parts: list[Minimum]) -> Minimum:
