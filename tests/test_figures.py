@@ -115,7 +115,7 @@ def test_every_run_is_a_dot_at_its_compute_and_loss():
 
 def test_the_target_shows_its_interval_and_what_came_out():
     figure = curve()
-    span = rows(figure, "interval95")[0]
+    span = rows(figure, "span")[0]
     assert (span["low"], span["high"]) == (1.313, 1.603)
     assert rows(figure, "observed")[0]["loss"] == 1.3734
     assert figure["description"].endswith(
@@ -136,6 +136,12 @@ def test_the_measured_region_and_the_backtested_span_are_marked():
     assert rows(figure, "trusted")[0]["flops"] == 3.5e13
 
 
+def test_a_band_without_a_look_is_refused():
+    shown = ladder().curve
+    with pytest.raises(ValueError, match=r"level 0\.8 has no look"):
+        curve(bands={0.8: (shown.median, shown.median)})
+
+
 def test_bands_keep_their_bounds_and_members_their_weights():
     figure = curve()
     band = ladder().curve.bands[1]
@@ -146,10 +152,14 @@ def test_bands_keep_their_bounds_and_members_their_weights():
     assert [m["mark"]["strokeOpacity"] for m in members] == [0.622, 0.489, 0.433, 0.356]
 
 
-def test_names_at_line_ends_stand_apart():
-    figure = curve()
-    domain = next(la for la in figure["layer"] if "y" in la["encoding"])["encoding"]["y"]["scale"]
-    low, high = (math.log(v) for v in domain["domain"])
+@pytest.mark.parametrize("share", [1.0, 0.62])
+def test_names_at_line_ends_stand_apart_inside_the_plot(share):
+    shown = ladder().curve
+    lines = {m.law: (m.weight, [v * share for v in m.loss]) for m in shown.members}
+    bands = {0.9: ([v * 0.61 for v in shown.median], shown.median)}
+    figure = curve(members=lines, bands=bands)
+    loss = next(la for la in figure["layer"] if "y" in la["encoding"])["encoding"]["y"]
+    low, high = (math.log(v) for v in loss["scale"]["domain"])
     places = [
         figure["height"] * (high - math.log(row["loss"])) / (high - low) + layer["mark"]["dy"]
         for layer in figure["layer"]
@@ -157,6 +167,7 @@ def test_names_at_line_ends_stand_apart():
         for row in layer["data"]["values"]
     ]
     assert len(places) == 4
+    assert max(places) < figure["height"]
     assert min(b - a for a, b in itertools.pairwise(places)) > 12.9
 
 

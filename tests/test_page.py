@@ -1,6 +1,8 @@
 """The page says what the report says, and nothing in a report can break out of it."""
 
+import base64
 import dataclasses
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -51,7 +53,10 @@ def named(name):
         created=name,
         params_convention=name,
         loss_unit=name,
-        runs=(*runs, Column(name=name, values=(name,) * 20, unit=name, convention=name)),
+        runs=(
+            *runs,
+            Column(name=f"{name} of mine", values=(name,) * 20, unit=name, convention=name),
+        ),
         headline=replace(report.headline, cost=name, basis=name),
         warnings=tuple(replace(w, text=name, cure=name) for w in report.warnings),
         curve=replace(
@@ -77,11 +82,14 @@ def test_the_sentence_opens_the_page():
 def test_the_page_gives_the_verdict_of_the_last_opened_forecast():
     text = Outline(build_page(ladder())).text
     assert (
-        "The last sealed forecast: hit. 1.388 bits/byte forecast, 1.373 observed, +1.1% off."
+        "The last sealed forecast was a hit: it said 1.388 bits/byte (90%: 1.313 to 1.603), "
+        "1.373 came out; it was 1.1% too high."
+    ) in text
+    assert "d128, 4Mmiss1.6521.562 to 1.908outside1.536 to 1.954outside1.504+9.8%0.0931" in text
+    assert (
+        "d256, 12Msealed1.2621.194 to 1.4571.174 to 1.493–––1.7×10¹⁴9e02b7d4415asealed 2026-11-21"
         in text
     )
-    assert "d128, 4Mmiss1.6521.562 to 1.908outside1.536 to 1.954outside1.504+9.8%0.0931" in text
-    assert "d256, 12Msealed1.2621.194 to 1.4571.174 to 1.493–––1.7×10¹⁴9e02b7d4415a" in text
 
 
 def test_sections_come_in_the_order_of_the_argument():
@@ -131,6 +139,22 @@ def test_tables_name_their_rows_and_columns():
     assert heads
     assert all("scope" in attributes for attributes in heads)
     assert sum(tag == "caption" for tag, _ in tags) == sum(tag == "table" for tag, _ in tags)
+
+
+def test_the_policy_names_the_two_texts_of_the_page_and_nothing_else():
+    page = build_page(ladder())
+    policy = re.search(r'content="(default-src[^"]*)"', page).group(1)
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = [
+        base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, *script)
+    ]
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert "style=" not in page
+    assert not re.search(r"<[^>]* on\w+=", page)
 
 
 @pytest.mark.parametrize("make", [ladder, sweep])

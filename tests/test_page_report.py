@@ -80,6 +80,8 @@ def test_ragged_and_empty_tables_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
         dataclasses.replace(report, runs=(*report.runs[:2], longer, *report.runs[3:]))
     empty = tuple(dataclasses.replace(c, values=()) for c in report.runs)
+    with pytest.raises(ValueError, match="column tokens twice"):
+        dataclasses.replace(report, runs=(*report.runs, report.runs[3]))
     with pytest.raises(ValueError, match="no rows"):
         dataclasses.replace(report, runs=empty)
 
@@ -101,6 +103,8 @@ def test_a_verdict_without_an_outcome_is_refused():
         dataclasses.replace(hit, observed=None)
     with pytest.raises(ValueError, match="'near' is no verdict"):
         dataclasses.replace(hit, verdict="near")
+    with pytest.raises(ValueError, match=r"lack '0\.5'"):
+        dataclasses.replace(hit, quantiles={"0.05": 1.3})
 
 
 def test_the_smallest_report_makes_a_page():

@@ -40,6 +40,7 @@ STYLES = {
     "interval95": {"stroke": "#0b63a5", "strokeWidth": 1.5},
     "interval90": {"stroke": "#0b63a5", "strokeWidth": 4, "strokeOpacity": 0.45},
     "interval50": {"stroke": "#0b63a5", "strokeWidth": 9, "strokeOpacity": 0.45},
+    "span": {"stroke": "#0b63a5", "strokeWidth": 1.5},
     "forecast": {"opacity": 1, "fill": "#ffffff", "stroke": "#0b63a5", "strokeWidth": 2},
     "observed": {"opacity": 1, "fill": "#c2410c", "stroke": "#ffffff", "filled": True},
     "abrupt": {"opacity": 1, "fill": "#c2410c", "stroke": "#ffffff"},
@@ -76,7 +77,7 @@ def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
     return nice_ticks(low, high, most)
 
 
-def log_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06) -> Row:
+def log_axis(values: Sequence[float], title: str, label: str, *, pad: float = 0.06) -> Row:
     """A logarithmic channel whose domain holds `values` with `pad` of its length to spare."""
     low, high = math.log(min(values)), math.log(max(values))
     room = pad * (high - low) if high > low else 0.2
@@ -89,7 +90,7 @@ def log_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06)
     }
 
 
-def linear_axis(values: Sequence[float], title: str, label: str, pad: float = 0.06) -> Row:
+def linear_axis(values: Sequence[float], title: str, label: str, *, pad: float = 0.06) -> Row:
     """A linear channel whose domain holds `values` with `pad` of its length to spare."""
     low, high = min(values), max(values)
     room = pad * (high - low) if high > low else 0.1 * max(abs(low), 1.0)
@@ -161,6 +162,6 @@ def figure(name: str, description: str, layers: Sequence[Row], *, height: int = 
     }
 
 
-def note(x: Row, y: Row, rows: list[Row], style: str = "note", **mark: Any) -> Row:
+def note(x: Row, y: Row, rows: list[Row], *, style: str = "note", **mark: Any) -> Row:
     """A layer of words at (x, y)."""
     return layer(rows, "text", style, mark=mark, x=x, y=y, text={"field": "text"})

@@ -10,6 +10,7 @@ from isoflop.figures.grammar import (
     COUNT,
     NUMBER,
     POWER,
+    STYLES,
     Figure,
     Row,
     colours,
@@ -24,6 +25,7 @@ from isoflop.figures.grammar import (
 from isoflop.units import show
 
 HEIGHT = 350  # of the plot of loss against compute, in pixels
+LINE = 13  # pixels from one small label to the next
 
 
 def loss_curve(
@@ -48,18 +50,14 @@ def loss_curve(
     )
     sides = [v for low, high in bands.values() for v in (*low, *high)]
     at = [*runs["flops"], *flops] + ([target["flops"]] if target else [])
-    x = {"field": "flops", **log_axis(at, "training compute (FLOPs)", POWER, 0.03)}
+    x = {"field": "flops", **log_axis(at, "training compute (FLOPs)", POWER, pad=0.03)}
     values = [*runs["loss"], *median, *sides, *goal]
     y = {"field": "loss", **log_axis(values, f"loss ({loss_unit})", NUMBER)}
     floor, ceiling = y["scale"]["domain"]
     region: list[Row] = [{"flops": measured[0], "flops2": measured[1]}]
     layers = [layer(region, "rect", "measured", x=x, x2={"field": "flops2"})]
-    for level, (low, high) in sorted(bands.items(), reverse=True):
-        rows = [
-            {"flops": f, "loss": a, "high": b} for f, a, b in zip(flops, low, high, strict=True)
-        ]
-        layers.append(layer(rows, "area", f"band{100 * level:.0f}", x=x, y=y, y2={"field": "high"}))
-    lines, ends = member_layers(x, y, flops, members or {})
+    layers += band_layers(x, y, flops, bands=bands)
+    lines, ends = member_layers(x, y, flops, members=members or {})
     layers += lines
     rows = [{"flops": f, "loss": v} for f, v in zip(flops, median, strict=True)]
     layers.append(layer(rows, "line", "median", x=x, y=y))
@@ -81,7 +79,7 @@ def loss_curve(
 
 
 def member_layers(
-    x: Row, y: Row, flops: Sequence[float], members: Mapping[str, tuple[float, Sequence[float]]]
+    x: Row, y: Row, flops: Sequence[float], *, members: Mapping[str, tuple[float, Sequence[float]]]
 ) -> tuple[list[Row], list[Row]]:
     """A thin line for each law of the pool, and their names at the lines' ends."""
     floor, ceiling = y["scale"]["domain"]
@@ -105,13 +103,36 @@ def member_layers(
 def end_labels(x: Row, y: Row, ends: list[Row]) -> list[Row]:
     """Words beside the ends of lines, moved apart where one would cover another."""
     floor, ceiling = (math.log(v) for v in y["scale"]["domain"])
-    highest = -math.inf
-    layers: list[Row] = []
-    for end in sorted(ends, key=lambda row: -row["loss"]):
-        at = HEIGHT * (ceiling - math.log(end["loss"])) / (ceiling - floor)
-        highest = max(at, highest + 13)
-        shift = round(highest - at, 1)
-        layers.append(note(x, y, [end], "endlabel", align="left", dx=7, dy=shift))
+    ordered = sorted(ends, key=lambda row: -row["loss"])
+    exact = [HEIGHT * (ceiling - math.log(row["loss"])) / (ceiling - floor) for row in ordered]
+    places = list(exact)
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + LINE)
+    for k in range(len(places)):  # what was pushed below the plot pushes back from its bottom
+        places[-1 - k] = min(places[-1 - k], HEIGHT - LINE * (k + 0.5))
+    return [
+        note(x, y, [row], style="endlabel", align="left", dx=7, dy=round(place - at, 1))
+        for row, place, at in zip(ordered, places, exact, strict=True)
+    ]
+
+
+def band_layers(
+    x: Row,
+    y: Row,
+    flops: Sequence[float],
+    *,
+    bands: Mapping[float, tuple[Sequence[float], Sequence[float]]],
+) -> list[Row]:
+    """The intervals along the curve, widest first."""
+    layers = []
+    for level, (low, high) in sorted(bands.items(), reverse=True):
+        style = f"band{100 * level:g}"
+        if style not in STYLES:
+            raise ValueError(f"a band of level {level} has no look; give 0.5, 0.9 or 0.95")
+        rows = [
+            {"flops": f, "loss": a, "high": b} for f, a, b in zip(flops, low, high, strict=True)
+        ]
+        layers.append(layer(rows, "area", style, x=x, y=y, y2={"field": "high"}))
     return layers
 
 
@@ -146,7 +167,7 @@ def target_layers(x: Row, y: Row, target: Mapping[str, Any]) -> list[Row]:
     centre: list[Row] = [{**at, "loss": middle, "tip": tip}]
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
     layers = [
-        layer(span, "rule", "interval95", x=x, **ends),
+        layer(span, "rule", "span", x=x, **ends),
         layer(centre, "point", "forecast", mark={"shape": "circle", "size": 70}, x=x, y=y),
     ]
     words = {f"forecast {middle:.3f}": middle}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 Child = str | ElementTree.Element | None
@@ -45,8 +45,3 @@ def node(
 def html(element: ElementTree.Element) -> str:
     """Written as HTML."""
     return ElementTree.tostring(element, encoding="unicode", method="html")
-
-
-def paragraphs(texts: Iterable[str]) -> list[ElementTree.Element]:
-    """One <p> for each text."""
-    return [node("p", None, text) for text in texts]

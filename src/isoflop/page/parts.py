@@ -28,7 +28,7 @@ MEANING = {
     "abrupt": "abrupt",
     "unbracketed": "minimum at the edge of the runs",
 }
-NAMED = {"forecast", "observed", "interval95"}  # words beside these marks in the loss curve
+NAMED = {"forecast", "observed"}  # words beside these marks in the loss curve
 
 
 @dataclass(frozen=True, kw_only=True)

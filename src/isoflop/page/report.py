@@ -212,7 +212,7 @@ class Sealed:
     flops: float
     params: float | None = None
     tokens: float | None = None
-    quantiles: Mapping[str, float]  # by level written as a fraction: "0.05", "0.5", ...
+    quantiles: Mapping[str, float]  # by level, "0.025", "0.05", "0.5", ...; the median is needed
     scored_at: str | None = None
     observed: float | None = None
     error: float | None = None  # median / observed - 1
@@ -223,6 +223,8 @@ class Sealed:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if 0.5 not in [float(level) for level in self.quantiles]:
+            raise ValueError(f"forecast {self.target!r}: quantiles {[*self.quantiles]} lack '0.5'")
         if self.verdict not in ("hit", "miss", "sealed"):
             raise ValueError(f"forecast {self.target!r}: verdict {self.verdict!r} is no verdict")
         if (self.verdict == "sealed") != (self.observed is None):
@@ -308,6 +310,9 @@ def check_runs(runs: tuple[Column, ...]) -> None:
     missing = [name for name in NEEDED if name not in names]
     if missing:
         raise ValueError(f"the run table has no column {', '.join(missing)}; it has {names}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the run table has column {', '.join(twice)} twice; rename one")
     if not runs[0].values:
         raise ValueError("the run table has no rows; a page needs at least one finished run")
     lengths = {column.name: len(column.values) for column in runs}

@@ -20,9 +20,9 @@ def opening(report: Report) -> list[Element]:
     parts = [node("h1", None, *sentence(report))]
     if report.headline is not None and report.headline.basis:
         parts.append(soft(f"Interval from {report.headline.basis}."))
-    scored = [s for s in report.ledger if s.observed is not None]
+    scored = [(s, s.observed) for s in report.ledger if s.observed is not None]
     if scored:
-        parts.append(outcome(scored[-1], report.loss_unit))
+        parts.append(outcome(*scored[-1], report.loss_unit))
     for warn in report.warnings:
         style = "warn grave" if warn.grave else "warn"
         cure = node("p", None, warn.cure) if warn.cure else None
@@ -62,18 +62,25 @@ def unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def outcome(sealed: Sealed, unit: str) -> Element:
+def outcome(sealed: Sealed, observed: float, unit: str) -> Element:
     """The verdict on the newest forecast that has been opened."""
-    middle, seen = sealed.quantiles.get("0.5"), sealed.observed
-    forecast = f"{loss(middle)} {unit} forecast, " if middle is not None else ""
-    error = f", {percent(sealed.error, sign=True)} off" if sealed.error is not None else ""
+    quantiles = levels(sealed)
+    middle, tails = quantiles[0.5], [quantiles.get(q) for q in (0.05, 0.95)]
+    span = " to ".join(loss(v) for v in tails if v is not None)
+    error = middle / observed - 1
+    side = "too high" if error > 0 else "too low"
     return node(
         "p",
         {"class": "outcome"},
-        "The last sealed forecast: ", verdict(sealed.verdict),
-        f". {forecast}{loss(seen or 0.0)} observed{error}. ",
+        "The last sealed forecast was a ", verdict(sealed.verdict),
+        f": it said {loss(middle)} {unit}{f' (90%: {span})' if span else ''}, "
+        f"{loss(observed)} came out; it was {percent(abs(error))} {side}. ",
         node("a", {"href": "#ledger"}, "Ledger"),
     )  # fmt: skip
+
+
+def levels(sealed: Sealed) -> dict[float, float]:
+    return {float(level): value for level, value in sealed.quantiles.items()}
 
 
 def curve(report: Report) -> Element | None:
@@ -175,7 +182,7 @@ def optional(value: float | None, write) -> str:
 
 def optima(shown: Valley) -> list[Element]:
     """Best params and tokens against compute, side by side where there is room."""
-    drawn, told = [], []
+    drawn = []
     for o in shown.optima:
         figure = figures.optimum(
             quantity=o.quantity,
@@ -279,20 +286,21 @@ def ledger_titles(shown: Sequence[Sealed]) -> list[str]:
 
 
 def ledger_row(sealed: Sealed) -> list[Child]:
-    quantiles = {float(k): v for k, v in sealed.quantiles.items()}
+    quantiles = levels(sealed)
+    seal = [node("code", None, sealed.seal[:12]), node("small", None, f"sealed {sealed.sealed_at}")]
+    if sealed.scored_at is not None:
+        seal.append(node("small", None, f"scored {sealed.scored_at}"))
     return [
         sealed.target,
         verdict(sealed.verdict),
-        optional(quantiles.get(0.5), loss),
+        loss(quantiles[0.5]),
         spread(quantiles, 0.05, sealed.inside_90),
         spread(quantiles, 0.025, sealed.inside_95),
         optional(sealed.observed, loss),
         optional(sealed.error, lambda v: percent(v, sign=True)),
         optional(sealed.crps, lambda v: f"{v:.4f}"),
         power(sealed.flops),
-        node(
-            "div", None, node("code", None, sealed.seal[:12]), node("small", None, sealed.sealed_at)
-        ),
+        node("div", None, *seal),
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -28,6 +28,9 @@ BELOW = 44  # pixels under the plot, for tick labels and title
 ABOVE = 28  # over it, for the title of its y axis
 ABOVE_NAMES = 12  # over it where y has no title
 LETTER = 0.56  # mean width of a letter over its height, on the generous side
+
+
+Point = tuple[float, float]  # pixels from the left and from the top
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +92,16 @@ def lay_out(figure: Mapping[str, Any], width: int, height: int) -> Frame:
     y_channel = channel(figure, "y")
     names = tuple(y_channel["scale"]["domain"]) if y_channel["type"] == "nominal" else ()
     bottom, top = height - BELOW, ABOVE_NAMES if names else ABOVE
-    y = read_axis(y_channel, bottom, top)
+    y = read_axis(y_channel, (bottom, top))
     words = [shorten(name, 14 if narrow else 26) for name in names] or [t for _, t in y.ticks]
     left = 12 + max(text_width(word) for word in words)
     ends = [layer for layer in figure["layer"] if layer["mark"]["style"] == "endlabel"]
     labels = [shorten(r["text"], 24) for layer in ends for r in layer["data"]["values"]]
     right = 18 if narrow or not labels else 12 + max(text_width(word) for word in labels)
-    x = read_axis(x_channel, left, width - right, thin=True)
+    x = read_axis(x_channel, (left, width - right), thin=True)
     over = max(x.place(v) + text_width(t) / 2 for v, t in x.ticks) - width
     if over > 0:
-        x = read_axis(x_channel, left, width - right - over, thin=True)
+        x = read_axis(x_channel, (left, width - right - over), thin=True)
     return Frame(
         x=x,
         y=y,
@@ -113,7 +116,9 @@ def channel(figure: Mapping[str, Any], name: str) -> dict[str, Any]:
     return next(e[name] for layer in figure["layer"] if name in (e := layer["encoding"]))
 
 
-def read_axis(encoding: Mapping[str, Any], start: float, end: float, thin: bool = False) -> Axis:
+def read_axis(encoding: Mapping[str, Any], ends: Point, *, thin: bool = False) -> Axis:
+    """The scale of a channel between two pixels; `thin` drops ticks that would touch."""
+    start, end = ends
     domain = encoding["scale"]["domain"]
     if encoding["type"] == "nominal":
         names = tuple(domain)
@@ -138,7 +143,7 @@ def read_axis(encoding: Mapping[str, Any], start: float, end: float, thin: bool 
     while every < len(axis.ticks) and crowded(axis, every):
         every += 1
     kept = axis.ticks[(len(axis.ticks) - 1) % every :: every]
-    return Axis(**{**axis.__dict__, "ticks": kept})
+    return replace(axis, ticks=kept)
 
 
 def crowded(axis: Axis, every: int) -> bool:
@@ -164,31 +169,30 @@ def grid(frame: Frame) -> list[Element]:
     drawn = []
     for value, text in x.ticks:
         at = x.place(value)
-        drawn.append(line("grid", at, top, at, bottom))
-        drawn.append(words(text, at, bottom + 18, "middle"))
+        drawn.append(line("grid", (at, top), (at, bottom)))
+        drawn.append(words(text, (at, bottom + 18), anchor="middle"))
     for value, text in y.ticks:
         at = y.place(value)
-        drawn.append(line("grid", x.start, at, x.end, at))
-        drawn.append(words(text, x.start - 8, at + 4, "end"))
+        drawn.append(line("grid", (x.start, at), (x.end, at)))
+        drawn.append(words(text, (x.start - 8, at + 4), anchor="end"))
     for name in y.names:
-        text = words(
-            shorten(name, 14 if frame.narrow else 26), x.start - 8, y.place(name) + 4, "end"
-        )
-        drawn.append(text)
-    drawn.append(line("base", x.start, bottom, x.end, bottom))
+        short = shorten(name, 14 if frame.narrow else 26)
+        drawn.append(words(short, (x.start - 8, y.place(name) + 4), anchor="end"))
+    drawn.append(line("base", (x.start, bottom), (x.end, bottom)))
     fits = int(x.end / (FONT * LETTER))
-    drawn.append(words(shorten(x.title, fits), x.end, bottom + 37, "end", "axis"))
+    drawn.append(words(shorten(x.title, fits), (x.end, bottom + 37), anchor="end", style="axis"))
     if y.title:
-        drawn.append(words(shorten(y.title, fits), 0, 12, "start", "axis"))
+        drawn.append(words(shorten(y.title, fits), (0, 12), anchor="start", style="axis"))
     return drawn
 
 
-def line(style: str, x1: float, y1: float, x2: float, y2: float) -> Element:
-    return node("line", {"class": style, "x1": x1, "y1": y1, "x2": x2, "y2": y2})
+def line(style: str, start: Point, end: Point) -> Element:
+    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    return node("line", {"class": style, **ends})
 
 
-def words(text: str, x: float, y: float, anchor: str, style: str = "tick") -> Element:
-    place = {"x": round(x, 1), "y": round(y, 1), "text-anchor": anchor}
+def words(text: str, at: Point, *, anchor: str, style: str = "tick") -> Element:
+    place = {"x": round(at[0], 1), "y": round(at[1], 1), "text-anchor": anchor}
     return node("text", {"class": style, **place}, text)
 
 
@@ -275,7 +279,7 @@ def draw_rules(layer: Mapping[str, Any], frame: Frame) -> list[Element]:
         y2 = (
             frame.y.place(row[ends["y2"]]) if "y2" in ends else (y1 if "y" in ends else frame.y.end)
         )
-        rule = line(layer["mark"]["style"], x1, y1, x2, y2)
+        rule = line(layer["mark"]["style"], (x1, y1), (x2, y2))
         rule.extend(tooltip(row))
         drawn.append(rule)
     return drawn
@@ -290,7 +294,7 @@ def draw_text(layer: Mapping[str, Any], frame: Frame) -> list[Element]:
     for row in layer["data"]["values"]:
         x = frame.x.place(row[encoding["x"]["field"]]) + mark.get("dx", 0)
         y = frame.y.place(row[encoding["y"]["field"]]) + shift
-        drawn.append(words(shorten(row["text"], 24), x, y, anchor, style))
+        drawn.append(words(shorten(row["text"], 24), (x, y), anchor=anchor, style=style))
     return drawn
 
 
