@@ -146,9 +146,10 @@ def attend(
 ) -> torch.Tensor:
     qkv, out, qk_norms = weights
     batch, length, width = x_BTD.shape
-    qkv_BTSHK = F.linear(x_BTD, qkv).view(batch, length, 3, -1, HEAD_WIDTH)
-    q_BTHK, k_BTHK, v_BTHK = qkv_BTSHK.unbind(2)
-    q_BTHK = rotate(norm(q_BTHK, qk_norms[0]), table)
-    k_BTHK = rotate(norm(k_BTHK, qk_norms[1]), table)
+    qkv_BTSK = F.linear(x_BTD, qkv).view(batch, length, -1, HEAD_WIDTH)  # S = 3 * H
+    heads = qkv_BTSK.shape[2] // 3
+    qk_BTSK, v_BTHK = qkv_BTSK.split([2 * heads, heads], dim=2)
+    gains_SK = qk_norms.repeat_interleave(heads, dim=0)
+    q_BTHK, k_BTHK = rotate(norm(qk_BTSK) * gains_SK, table).chunk(2, dim=2)
     mixed_BTHK = causal_attention(q_BTHK, k_BTHK, v_BTHK)
     return F.linear(mixed_BTHK.reshape(batch, length, width), out)
