@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def noise_floor(columns: dict[str, list]) -> dict[str, float | int]:
     return {"relative_sd": (squares / degrees) ** 0.5 if degrees else np.nan, "degrees": degrees}
 
 
-def slopes(columns: dict[str, list]) -> dict[str, object]:
+def slopes(columns: dict[str, list]) -> dict[str, Any]:
     """Measure d log(loss) / d log(tokens) between neighbouring token counts of every size.
 
     Under every smooth law the slope flattens with more data. Where it steepens by more than a

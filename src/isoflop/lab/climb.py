@@ -1,0 +1,216 @@
+"""The main job: train a ladder, forecast the target, seal it, train the target, score it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+
+from isoflop.forecast import Forecast, Score, forecast, read_forecast, score, write_forecast
+from isoflop.lab import files
+from isoflop.lab.files import LabError
+from isoflop.lab.launch import Event, run
+from isoflop.lab.recipe import Ladder, params_of
+from isoflop.lab.table import noise_floor, slopes, table
+from isoflop.page import Noise, Reproduce, Slope, Warn, write_page
+from isoflop.page.analysis import analyse, report_of
+from isoflop.tables import Runs
+from isoflop.units import show
+
+FITTED = ("run", "seed", "params", "tokens", "flops", "loss")
+
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """What a climb leaves in its folder: the table of runs, the sealed forecast, its score."""
+
+    folder: Path
+    runs: Columns
+    forecast: Forecast
+    score: Score
+    page: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the runs as columns, quantiles, span and verdict."""
+        return {
+            "folder": str(self.folder),
+            "page": str(self.page),
+            "runs": {name: list(values) for name, values in self.runs.items()},
+            "seal": self.forecast.seal,
+            "forecast": self.forecast.to_json(),
+            "score": self.score.to_json(),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.forecast}\n{self.score}\npage: {self.page}"
+
+
+def climb(
+    ladder: Ladder,
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    cache: Path | None = None,
+) -> Climb:
+    """Climb a ladder in `folder`, continuing whatever it already holds.
+
+    The forecast is sealed before the target starts and never made again. Raises LabError where a
+    rung fails or the folder's forecast was made from other runs; finished runs are kept.
+    """
+    tell = on_event or (lambda _: None)
+    shared = {"executor": executor, "on_event": on_event, "cache": cache}
+    run(ladder, folder, roles=("ladder", "seed"), **shared)
+    known = runs_of(table(folder), ladder.name, target=False)
+    made = seal_once(ladder, known, folder)
+    tell({"kind": "sealed", "text": str(made), "seal": made.seal})
+    page = show_climb(ladder, folder, made, None)
+    run(ladder, folder, roles=("target",), **shared)
+    observed = runs_of(table(folder), ladder.name, target=True)
+    scored = score(made, observed, known=known)
+    files.write_json(folder / "score.json", scored.to_json())
+    page = show_climb(ladder, folder, made, scored)
+    return Climb(folder=folder, runs=table(folder), forecast=made, score=scored, page=page)
+
+
+def runs_of(columns: Columns, name: str, *, target: bool | None) -> Runs:
+    """The rungs' runs as a table (target=False), the target's alone (True), or all (None)."""
+    keep = [k for k, role in enumerate(columns["role"]) if target in (None, role == "target")]
+    return Runs.of(
+        {column: [columns[column][k] for k in keep] for column in FITTED},
+        name=name,
+        params="matmul",
+        flops="6nd",
+        loss="nats/token",
+    )
+
+
+def seal_once(ladder: Ladder, known: Runs, folder: Path) -> Forecast:
+    """The folder's sealed forecast, made now where there is none."""
+    path = folder / "forecast.json"
+    if not path.exists():
+        aim = {
+            "params": float(params_of(ladder.shape(ladder.target))),
+            "tokens": target_tokens(ladder),
+        }
+        # The ladder's author chose the target: beyond the span the forecast warns, it is made.
+        write_forecast(forecast(known, aim, force=True), path)
+    made = read_forecast(path)
+    if made.inputs["hash"] != known.hash:
+        raise LabError(
+            f"{path} was sealed from other runs than {folder} now holds: a sealed forecast is "
+            "never replaced; climb in another folder"
+        )
+    return made
+
+
+def target_tokens(ladder: Ladder) -> float:
+    """Tokens the target really trains on: whole steps."""
+    recipe = ladder.recipe
+    return float(recipe.steps(ladder.target.tokens[0]) * recipe.tokens_per_step)
+
+
+def show_climb(ladder: Ladder, folder: Path, made: Forecast, scored: Score | None) -> Path:
+    """Write the page of a climb as it stands; after the score it looks one step further."""
+    columns = table(folder)
+    fitted = runs_of(columns, ladder.name, target=None if scored else False)
+    spent, flops = np.sum(columns["core_seconds"]), np.sum(columns["flops_exact"])
+    report = report_of(
+        analyse(fitted),
+        title=f"isoflop climb: {ladder.name}",
+        table={name: columns[name] for name in LISTED},
+        ledger=[(made, scored)],
+        noise=_noise(columns),
+        slopes=_slopes(columns),
+        warnings=_warnings(columns),
+        core_seconds_per_flop=float(spent / flops),
+        reproduce=_reproduce(ladder, columns),
+    )
+    return write_page(report, folder / "page.html")
+
+
+LISTED = (
+    "run", "role", "seed", "params", "params_total", "tokens", "flops", "flops_exact", "loss",
+    "bits_per_byte", "eval_noise", "steps", "core_seconds",
+)  # fmt: skip
+
+
+def _noise(columns: Columns) -> Noise | None:
+    floor = noise_floor(columns)
+    if not floor["degrees"]:
+        return None
+    seeds = sorted(set(columns["seed"]))
+    return Noise(
+        sd=float(floor["relative_sd"] * np.median(columns["loss"])),
+        relative=float(floor["relative_sd"]),
+        seeds=len(seeds),
+        where=f"{floor['degrees']} repeats of cells of the ladder with other seeds",
+    )
+
+
+def _slopes(columns: Columns) -> list[Slope]:
+    """The drop of the loss per doubling of tokens, abrupt where it grows beyond the noise."""
+    found = slopes(columns)
+    rises = {(r["params"], r["from_tokens"]) for r in found["rises"]}
+    loss = {
+        (n, t): x
+        for n, t, x, role in zip(
+            *(columns[k] for k in ("params", "tokens", "loss", "role")), strict=True
+        )
+        if role == "ladder"
+    }
+    out = []
+    for size in found["sizes"]:
+        tokens = size["tokens"]
+        for low, high in pairwise(tokens):
+            drop = loss[size["params"], low] - loss[size["params"], high]
+            out.append(
+                Slope(
+                    params=size["params"],
+                    tokens_from=low,
+                    tokens_to=high,
+                    drop=drop / float(np.log2(high / low)),
+                    abrupt=(size["params"], low) in rises,
+                )
+            )
+    return out
+
+
+def _warnings(columns: Columns) -> list[Warn]:
+    rises = slopes(columns)["rises"]
+    if not rises:
+        return []
+    where = ", ".join(f"{show(r['params'])} near {show(r['flops'], 'flops')} FLOPs" for r in rises)
+    return [
+        Warn(
+            text=f"A phase change sits inside the range: the loss falls faster with more tokens "
+            f"at {where}. No smooth law holds across it.",
+            cure="Fit only runs on one side of it, or add sizes and token counts beyond it.",
+        )
+    ]
+
+
+def _reproduce(ladder: Ladder, columns: Columns) -> Reproduce:
+    return Reproduce(
+        commands=("make climb", f"isoflop climb --ladder {ladder.name}"),
+        versions={
+            "isoflop": version("isoflop"),
+            "python": python_version(),
+            "torch": version("torch"),
+            "numpy": version("numpy"),
+        },
+        machine=str(columns["machine"][0]),
+        corpus=f"{ladder.corpus}, {ladder.tokenizer}",
+        corpus_hash=str(columns["corpus_hash"][0]),
+        seeds=tuple(sorted(set(columns["seed"]))),
+    )
