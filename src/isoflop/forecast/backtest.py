@@ -16,7 +16,7 @@ from isoflop.forecast.folds import (
     inner_cuts,
     members_of,
 )
-from isoflop.forecast.pool import Pool, assemble
+from isoflop.forecast.pool import Pool, Rule, assemble
 from isoflop.laws import pretrain
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def backtest(
     levels: Sequence[float] = (0.90, 0.95),
     windows: Sequence[float | None] = WINDOWS,
     objective: Objective | None = None,
+    rule: Rule | None = None,
     draws: int = 64,
     seed: int = 0,
 ) -> Backtest:
@@ -129,7 +130,7 @@ def backtest(
         try:
             made = assemble(
                 runs, fits, cut=cut, inner=inner[cut], left_out=left_out,
-                objective=objective, draws=draws, seed=seed,
+                objective=objective, rule=rule or Rule(), draws=draws, seed=seed,
             )  # fmt: skip
             rows += _judged(runs, made, cut, tuple(levels))
         except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-POWER = 4.0  # weights are rms^-POWER over the inner folds
-PRIOR_SLOPE = 0.01  # error per decade that a law is expected to have before any fold is seen,
-PRIOR_FOLDS = 2.0  # and how many folds that expectation counts for
 TRUSTED_FOLDS = 2  # folds it takes to prefer one law to another
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How laws are weighed and widened: weights rms^-power over the inner folds; `slope` is the
+    error per decade expected of a law before any fold is seen, worth `folds` folds.
+    """
+
+    power: float = 4.0
+    slope: float = 0.01
+    folds: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,7 @@ class Pool:
     cuts: tuple[float, ...]
     span: Span
     conventions: Mapping[str, str]
+    rule: Rule = Rule()
 
     def predict(self, columns: Mapping[str, Any]) -> Mixture:
         """The predictive distribution of a new run at each row of `columns` (flops included).
@@ -86,7 +95,7 @@ class Pool:
         """
         flops = np.asarray(columns["flops"], dtype=float)
         decades = np.maximum(0.0, np.log10(flops / self.span.flops[1]))
-        parts = [(m, *components(m, columns, decades)) for m in self.members]
+        parts = [(m, *components(m, columns, decades, self.rule)) for m in self.members]
         kept = [p for p in parts if np.isfinite(p[1]).all() and np.isfinite(p[2]).all()]
         if not kept:
             raise ValueError("no law of the pool predicts a finite loss at this target")
@@ -108,6 +117,7 @@ class Pool:
             "cuts": list(self.cuts),
             "span": self.span.to_json(),
             "conventions": dict(self.conventions),
+            "rule": asdict(self.rule),
         }
 
     def __str__(self) -> str:
@@ -130,6 +140,7 @@ def pool(
     *,
     windows: Sequence[float | None] = WINDOWS,
     objective: Objective | None = None,
+    rule: Rule | None = None,
     draws: int = 200,
     seed: int = 0,
 ) -> Pool:
@@ -150,13 +161,13 @@ def pool(
     fits = [fit_folds(runs, m, all_cuts, objective=objective, seed=seed) for m in members]
     return assemble(
         runs, fits, cut=float(all_cuts[-1]), inner=cuts, left_out=left_out,
-        objective=objective, draws=draws, seed=seed,
+        objective=objective, rule=rule or Rule(), draws=draws, seed=seed,
     )  # fmt: skip
 
 
 def assemble(
     runs: Runs, fits: Sequence[FoldFits], *, cut: float, inner: Array,
-    left_out: Mapping[str, str], objective: Objective, draws: int, seed: int,
+    left_out: Mapping[str, str], objective: Objective, rule: Rule, draws: int, seed: int,
 ) -> Pool:  # fmt: skip
     """The pool of the runs at or below `cut`, from fits at it and at the cuts `inner` below it."""
     below = runs.where(runs["flops"] <= cut)
@@ -169,11 +180,11 @@ def assemble(
         if reason:
             left_out[f.member.name] = reason
         else:
-            scored.append((f, _score(runs, f, cut, inner)))
+            scored.append((f, _score(runs, f, cut, inner, rule=rule)))
     if not scored:
         reasons = "; ".join(f"{k}: {v}" for k, v in left_out.items())
         raise ValueError(f"the {len(below)} runs of {runs.name!r} can carry no law: {reasons}")
-    weights = _weights([s["rms"] for _, s in scored], len(inner))
+    weights = _weights([s["rms"] for _, s in scored], len(inner), rule)
     members = []
     for (f, s), weight in zip(scored, weights, strict=True):
         k = f.at(cut)
@@ -206,11 +217,12 @@ def assemble(
         cuts=tuple(float(c) for c in inner),
         span=span_of(below["flops"], inner, below["tokens"] / below["params"] if both else None),
         conventions=dict(runs.conventions),
+        rule=rule,
     )
 
 
 def components(
-    member: PoolMember, columns: Mapping[str, Any], decades: Array
+    member: PoolMember, columns: Mapping[str, Any], decades: Array, rule: Rule
 ) -> tuple[Array, Array, Array]:
     """Location, scale and degrees of freedom of ln(loss) at each target of one member.
 
@@ -226,7 +238,7 @@ def components(
     drift = (member.slope * decades) ** 2
     sampling = np.zeros_like(location) if redrawn is None else _half_range(redrawn) ** 2
     variance = noise + drift + sampling
-    spread = (noise**2 + sampling**2) / member.dof + drift**2 / (PRIOR_FOLDS + member.folds)
+    spread = (noise**2 + sampling**2) / member.dof + drift**2 / (rule.folds + member.folds)
     with np.errstate(invalid="ignore", divide="ignore"):
         return location, np.sqrt(variance), np.maximum(variance**2 / spread, 1.0)
 
@@ -263,18 +275,18 @@ def _errors(runs: Runs, f: FoldFits, cut: float, inner: Array) -> list[tuple[Arr
     return out
 
 
-def _score(runs: Runs, f: FoldFits, cut: float, inner: Array) -> dict[str, float]:
+def _score(runs: Runs, f: FoldFits, cut: float, inner: Array, *, rule: Rule) -> dict[str, float]:
     """rms, bias and slope of a member over the inner folds, each fold counted once."""
     folds = _errors(runs, f, cut, inner)
     noise = float(f.residual_variance[f.at(cut)])
     if not folds:
-        return {"rms": np.nan, "bias": np.nan, "slope": PRIOR_SLOPE}
+        return {"rms": np.nan, "bias": np.nan, "slope": rule.slope}
     squares = float(np.mean([np.mean(e**2) for e, _, _ in folds]))
     drift = squares - noise
     distance = float(np.mean([np.mean(d**2) for _, d, _ in folds]))
     slope = max(0.0, drift) / distance
     count = len(folds)
-    shrunk = (PRIOR_FOLDS * PRIOR_SLOPE**2 + count * slope) / (PRIOR_FOLDS + count)
+    shrunk = (rule.folds * rule.slope**2 + count * slope) / (rule.folds + count)
     return {
         "rms": float(np.sqrt(squares)),
         "bias": float(np.mean([np.mean(e) for e, _, _ in folds])),
@@ -282,11 +294,11 @@ def _score(runs: Runs, f: FoldFits, cut: float, inner: Array) -> dict[str, float
     }
 
 
-def _weights(rms: Sequence[float], folds: int) -> Array:
+def _weights(rms: Sequence[float], folds: int, rule: Rule) -> Array:
     """rms^-4, equal where too few folds can tell the laws apart; none for a non-finite law."""
     if folds < TRUSTED_FOLDS:
         return np.full(len(rms), 1 / len(rms))
     with np.errstate(divide="ignore"):
-        log = -POWER * np.log(np.where(np.isfinite(rms), rms, np.inf))
+        log = -rule.power * np.log(np.where(np.isfinite(rms), rms, np.inf))
     weight = np.exp(log - log.max())
     return weight / weight.sum()
