@@ -25,6 +25,7 @@ from isoflop.figures.grammar import (
 from isoflop.units import show
 
 HEIGHT = 350  # of the plot of loss against compute, in pixels
+MOST_TIPS = 1000  # dots that still tell their numbers one by one
 LINE = 13  # pixels from one small label to the next
 
 
@@ -142,8 +143,11 @@ def run_dots(runs: Mapping[str, Sequence]) -> tuple[list[Row], list[str]]:
     dots: list[Row] = []
     for row, size in enumerate(labels):
         n, d, c, value = (runs[k][row] for k in ("params", "tokens", "flops", "loss"))
-        tip = f"{count(n)} params, {count(d)} tokens, {show(c, 'flops', 2)} FLOPs, loss {value:.3f}"
-        dots.append({"flops": c, "loss": value, "size": size, "tip": f"{runs['run'][row]}: {tip}"})
+        dot: Row = {"flops": c, "loss": value, "size": size}
+        if len(labels) <= MOST_TIPS:
+            words = f"{count(n)} params, {count(d)} tokens, {show(c, 'flops', 2)} FLOPs"
+            dot["tip"] = f"{runs['run'][row]}: {words}, loss {value:.3f}"
+        dots.append(dot)
     return dots, order
 
 

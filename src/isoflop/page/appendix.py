@@ -77,7 +77,7 @@ def noise(report: Report) -> Element | None:
         )  # fmt: skip
     if report.slopes:
         parts += slopes(report)
-    return section("noise", "Noise floor and local slopes", *parts)
+    return section("noise", "Noise and local slopes", *parts)
 
 
 def slopes(report: Report) -> list[Child]:
@@ -123,10 +123,8 @@ def runs(report: Report) -> Element:
         )
         for c in report.runs
     ]
-    rows: list[list[Child]] = [
-        [written(c, value) for c, value in zip(report.runs, values, strict=True)]
-        for values in zip(*(c.values for c in report.runs), strict=True)
-    ]
+    columns = [written(c) for c in report.runs]
+    rows: list[list[Child]] = [[*row] for row in zip(*columns, strict=True)]
     grid = table(f"{len(rows)} runs", heads, rows)
     lead = f"params: {report.params_convention}; FLOPs: {report.flops_convention}."
     if len(rows) > 40:
@@ -140,21 +138,25 @@ def column_kind(column: Column) -> str:
     return "name" if column.name == "run" else "short"
 
 
-def written(column: Column, value: str | int | float | None) -> str:
-    """A cell of the run table; whole numbers in full, so that they can be copied."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if column.name == "flops":
-        return f"{value:.3e}".replace("e+", "e")
-    if column.name in ("loss", "bits_per_byte"):
-        return f"{value:.4f}"
+def written(column: Column) -> list[str]:
+    """The cells of a column; whole numbers in full, so that they can be copied."""
     numbers = [float(v) for v in column.values if isinstance(v, int | float)]
-    if all(v.is_integer() for v in numbers):
-        return f"{value:,.0f}"
-    largest = max(abs(v) for v in numbers)
-    return f"{value:,.{max(0, 3 - math.floor(math.log10(largest)))}f}"
+    largest = max((abs(v) for v in numbers), default=0.0)
+    if column.name == "flops":
+        form = ".3e"
+    elif column.name in ("loss", "bits_per_byte"):
+        form = ".4f"
+    elif all(v.is_integer() for v in numbers):
+        form = ",.0f"
+    else:
+        form = f",.{max(0, 3 - math.floor(math.log10(largest)))}f"
+    cells = []
+    for value in column.values:
+        if isinstance(value, int | float):
+            cells.append(f"{value:{form}}".replace("e+", "e"))
+        else:
+            cells.append("–" if value is None else value)
+    return cells
 
 
 def reproduce(report: Report) -> Element:

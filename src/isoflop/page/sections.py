@@ -144,7 +144,7 @@ def valley(report: Report) -> Element | None:
     )
     return section(
         "valley",
-        "The isoFLOP valley",
+        "IsoFLOP valley",
         drawing(figure, shown.note),
         valley_table(shown, report.loss_unit),
         *optima(shown),
@@ -264,8 +264,7 @@ def ledger(report: Report) -> Element | None:
     heads = [
         Head(text="target", kind="name"), Head(text="verdict", kind="short"),
         Head(text="forecast"), Head(text="90%"), Head(text="95%"), Head(text="observed"),
-        Head(text="error"), Head(text="CRPS"), Head(text="FLOPs"),
-        Head(text="seal", kind="short"),
+        Head(text="error"), Head(text="CRPS"),
     ]  # fmt: skip
     rows = [ledger_row(s) for s in shown]
     lead = "A forecast is sealed before its target runs, never edited, and opened to be scored; one that is still sealed waits for its target."  # noqa: E501
@@ -274,22 +273,28 @@ def ledger(report: Report) -> Element | None:
         "Forecast ledger",
         node("p", None, lead),
         drawing(figure),
-        table(f"Sealed forecasts, loss in {report.loss_unit}", heads, rows),
+        table(f"Scores, loss in {report.loss_unit}", heads, rows),
+        seals(shown),
         *[soft(f"{s.target}: {s.note}") for s in shown if s.note],
     )
 
 
 def ledger_titles(shown: Sequence[Sealed]) -> list[str]:
-    """The targets, told apart by their seals where a target was forecast twice."""
-    names = [s.target for s in shown]
-    return [s.target if names.count(s.target) == 1 else f"{s.target} {s.seal[:8]}" for s in shown]
+    """Short names of the targets, told apart by their seals where one was forecast twice."""
+    names = [
+        s.target
+        if s.params is None or s.tokens is None
+        else f"{count(s.params)} on {count(s.tokens)}"
+        for s in shown
+    ]
+    return [
+        name if names.count(name) == 1 else f"{s.seal[:6]} {name}"
+        for name, s in zip(names, shown, strict=True)
+    ]
 
 
 def ledger_row(sealed: Sealed) -> list[Child]:
     quantiles = levels(sealed)
-    seal = [node("code", None, sealed.seal[:12]), node("small", None, f"sealed {sealed.sealed_at}")]
-    if sealed.scored_at is not None:
-        seal.append(node("small", None, f"scored {sealed.scored_at}"))
     return [
         sealed.target,
         verdict(sealed.verdict),
@@ -299,9 +304,24 @@ def ledger_row(sealed: Sealed) -> list[Child]:
         optional(sealed.observed, loss),
         optional(sealed.error, lambda v: percent(v, sign=True)),
         optional(sealed.crps, lambda v: f"{v:.4f}"),
-        power(sealed.flops),
-        node("div", None, *seal),
     ]
+
+
+def seals(shown: Sequence[Sealed]) -> Element:
+    """What was sealed, when, and when it was opened."""
+    heads = [
+        Head(text="target", kind="name"), Head(text="params"), Head(text="tokens"),
+        Head(text="FLOPs"), Head(text="seal", kind="short"), Head(text="sealed", kind="short"),
+        Head(text="scored", kind="short"),
+    ]  # fmt: skip
+    rows: list[list[Child]] = [
+        [
+            s.target, optional(s.params, count), optional(s.tokens, count), power(s.flops),
+            node("code", None, s.seal[:12]), s.sealed_at, s.scored_at or MISSING,
+        ]
+        for s in shown
+    ]  # fmt: skip
+    return table("Seals", heads, rows)
 
 
 def spread(quantiles: dict[float, float], tail: float, inside: bool | None) -> Child:

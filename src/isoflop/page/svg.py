@@ -93,7 +93,7 @@ def lay_out(figure: Mapping[str, Any], width: int, height: int) -> Frame:
     names = tuple(y_channel["scale"]["domain"]) if y_channel["type"] == "nominal" else ()
     bottom, top = height - BELOW, ABOVE_NAMES if names else ABOVE
     y = read_axis(y_channel, (bottom, top))
-    words = [shorten(name, 14 if narrow else 26) for name in names] or [t for _, t in y.ticks]
+    words = [shorten(name, 17 if narrow else 30) for name in names] or [t for _, t in y.ticks]
     left = 12 + max(text_width(word) for word in words)
     ends = [layer for layer in figure["layer"] if layer["mark"]["style"] == "endlabel"]
     labels = [shorten(r["text"], 24) for layer in ends for r in layer["data"]["values"]]
@@ -176,7 +176,7 @@ def grid(frame: Frame) -> list[Element]:
         drawn.append(line("grid", (x.start, at), (x.end, at)))
         drawn.append(words(text, (x.start - 8, at + 4), anchor="end"))
     for name in y.names:
-        short = shorten(name, 14 if frame.narrow else 26)
+        short = shorten(name, 17 if frame.narrow else 30)
         drawn.append(words(short, (x.start - 8, y.place(name) + 4), anchor="end"))
     drawn.append(line("base", (x.start, bottom), (x.end, bottom)))
     fits = int(x.end / (FONT * LETTER))
