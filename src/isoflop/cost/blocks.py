@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
+    from typing import Any
+
     from numpy.typing import NDArray
 
-    Size = int | NDArray[np.int64]
+    Size = int | NDArray[Any]
+    Amount = float | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
