@@ -13,14 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.forecast import Forecast, Score, forecast, read_forecast, score, write_forecast
+from isoflop.forecast import (
+    Forecast,
+    Score,
+    forecast,
+    pool,
+    read_forecast,
+    score,
+    write_forecast,
+)
 from isoflop.lab import files
 from isoflop.lab.files import LabError
 from isoflop.lab.launch import Event, run
 from isoflop.lab.recipe import Ladder, params_of
 from isoflop.lab.table import noise_floor, slopes, table
 from isoflop.page import Noise, Reproduce, Slope, Warn, write_page
-from isoflop.page.analysis import analyse, report_of
+from isoflop.page.analysis import analyse, headline_of, report_of
 from isoflop.tables import Runs
 from isoflop.units import show
 
@@ -121,19 +129,21 @@ def target_tokens(ladder: Ladder) -> float:
 
 
 def show_climb(ladder: Ladder, folder: Path, made: Forecast, scored: Score | None) -> Path:
-    """Write the page of a climb as it stands; after the score it looks one step further."""
+    """Write the page of a climb as it stands; after the score it proposes the next run."""
     columns = table(folder)
-    fitted = runs_of(columns, ladder.name, target=None if scored else False)
-    spent, flops = np.sum(columns["core_seconds"]), np.sum(columns["flops_exact"])
+    known = runs_of(columns, ladder.name, target=False)
+    everything = pool(runs_of(columns, ladder.name, target=None))
+    spent, flops = np.array(columns["core_seconds"]), np.array(columns["flops"])
+    largest = int(np.argmax(flops))
     report = report_of(
-        analyse(fitted),
+        analyse(known),
+        headline=headline_of(everything, float(spent[largest] / flops[largest])),
         title=f"isoflop climb: {ladder.name}",
         table={name: columns[name] for name in LISTED},
         ledger=[(made, scored)],
         noise=_noise(columns),
         slopes=_slopes(columns),
         warnings=_warnings(columns),
-        core_seconds_per_flop=float(spent / flops),
         reproduce=_reproduce(ladder, columns),
     )
     return write_page(report, folder / "page.html")

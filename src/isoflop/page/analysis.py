@@ -88,16 +88,14 @@ def report_of(
     noise: Noise | None = None,
     slopes: Sequence[Slope] = (),
     warnings: Sequence[Warn] = (),
-    core_seconds_per_flop: float | None = None,
+    headline: Headline | None = None,
 ) -> Report:
-    """The page's report. table: the runs to list, where they are more than those fitted.
+    """The page's report: the runs as the forecast of `ledger` knew them, and what became of it.
 
-    core_seconds_per_flop: the measured speed of the machine, to say what the next run costs.
+    table: the runs to list, where they are more than those fitted. headline: the proposal, where
+    it rests on more runs than those analysed.
     """
     runs, pool = analysis.runs, analysis.pool
-    target, observed = None, None
-    if ledger:
-        target, observed = ledger[-1][0].target, ledger[-1][1] and ledger[-1][1].observed
     grid = "params" in runs and "tokens" in runs
     return Report(
         title=title,
@@ -107,9 +105,9 @@ def report_of(
         flops_convention=runs.conventions.get("flops", "unstated"),
         runs=run_columns(table if table is not None else runs.data, runs.conventions),
         reproduce=reproduce,
-        headline=headline_of(pool, core_seconds_per_flop) if grid else None,
+        headline=headline or headline_of(pool),
         warnings=(*warnings, *_warnings(analysis, ledger)),
-        curve=curve_of(pool, runs, target=target, observed=observed) if grid else None,
+        curve=curve_of(pool, runs, sealed=ledger[-1] if ledger else None) if grid else None,
         valley=valley_of(pool, runs, analysis.isoflop) if grid else None,
         laws=tuple(law_fit(f) for f in analysis.fits),
         backtest=_backtest(analysis),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from isoflop.fit import Fit
     from isoflop.fit.isoflop import Isoflop
-    from isoflop.forecast import Pool
+    from isoflop.forecast import Forecast, Pool, Score
     from isoflop.tables import Runs
 
     Array = NDArray[np.float64]
@@ -129,29 +129,26 @@ def _coefficient(fit: Fit, name: str) -> Coefficient:
 
 
 def curve_of(
-    pool: Pool,
-    runs: Runs,
-    *,
-    target: Mapping[str, float] | None = None,
-    observed: float | None = None,
-    reach: float = 10.0,
+    pool: Pool, runs: Runs, *, sealed: tuple[Forecast, Score | None] | None = None
 ) -> Curve:
     """The pool's loss against compute, at the target's ratio of tokens to parameters.
 
-    target: params, tokens, flops; without one the median ratio of the runs, to `reach` times the
-    largest compute.
+    Without a sealed forecast: at the median ratio of the runs, to ten times the largest compute.
     """
+    target = sealed[0].target if sealed else None
     ratio = (
         target["tokens"] / target["params"]
         if target
         else float(np.median(runs["tokens"] / runs["params"]))
     )
-    top = 1.5 * target["flops"] if target else reach * runs["flops"].max()
+    largest = float(runs["flops"].max())
+    top = 1.5 * target["flops"] if target else 10 * largest
     flops = np.geomspace(runs["flops"].min(), top, GRID)
     params = np.sqrt(flops / (6 * ratio))
     columns = {"params": params, "tokens": params * ratio, "flops": flops}
     predicted = pool.predict(columns)
     bands = [(level, *predicted.interval(level)) for level in (0.5, 0.9, 0.95)]
+    trusted = largest * 10**pool.span.decades
     return Curve(
         flops=tuple(flops.tolist()),
         median=tuple(predicted.median().tolist()),
@@ -167,22 +164,22 @@ def curve_of(
             )
             for m in sorted(pool.members, key=lambda m: -m.weight)
         ),
-        measured=(float(runs["flops"].min()), float(runs["flops"].max())),
-        trusted_to=float(runs["flops"].max() * 10**pool.span.decades),
+        measured=(float(runs["flops"].min()), largest),
+        trusted_to=trusted if trusted < top else None,
         path=f"{ratio:.3g} tokens a parameter",
-        target=_target(pool, target, observed) if target else None,
+        target=_target(*sealed) if sealed else None,
     )
 
 
-def _target(pool: Pool, target: Mapping[str, float], observed: float | None) -> Target:
-    predicted = pool.predict({k: np.array([target[k]]) for k in ("params", "tokens", "flops")})
-    low, high = predicted.interval(0.9)
+def _target(made: Forecast, scored: Score | None) -> Target:
+    """The sealed forecast as it was written, not what the pool would say now."""
+    low, high = made.interval(0.9)
     return Target(
-        flops=target["flops"],
-        loss=float(predicted.median()[0]),
-        low=float(low[0]),
-        high=float(high[0]),
-        observed=observed,
+        flops=made.target["flops"],
+        loss=made.median,
+        low=low,
+        high=high,
+        observed=scored.observed if scored else None,
     )
 
 
