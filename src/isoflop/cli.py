@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,104 @@ def fit(
     _emit(fit_law(table, law, objective=objective, method=method, level=level), json)
 
 
+def backtest(
+    runs: Table, level: float = 0.95, params: Params = "unstated", loss: Loss = "unstated",
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Forecast a table's own larger runs from its smaller ones, by every law and by the pool."""
+    from isoflop.forecast import backtest as run_backtest
+
+    _emit(run_backtest(_read(runs, params, loss), levels=(level,)), json)
+
+
+def forecast(
+    runs: Table,
+    target_params: Annotated[str, tyro.conf.arg(help="parameters of the run to come: 7B")],
+    target_tokens: Annotated[str, tyro.conf.arg(help="tokens of the run to come: 1.4T")],
+    out: Annotated[Path, tyro.conf.arg(help="sealed file to write")] = Path("forecast.json"),
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    force: Annotated[bool, tyro.conf.arg(help="forecast even far beyond the backtest")] = False,
+    json: Json = False,
+) -> None:
+    """Forecast a run that has not been made, and seal the forecast in a file."""
+    from isoflop.forecast import forecast as make_forecast
+    from isoflop.forecast import write_forecast
+    from isoflop.units import parse
+
+    target = {"params": parse(target_params), "tokens": parse(target_tokens)}
+    made = make_forecast(_read(runs, params, loss), target, force=force)
+    write_forecast(made, out)
+    if json:
+        _emit({"file": str(out), "seal": made.seal, **made.to_json()}, json)
+    else:
+        print(f"{made}\nsealed in {out} ({made.seal[:12]})")
+
+
+def score(
+    sealed: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="sealed forecast")],
+    observed: Annotated[float, tyro.conf.arg(help="the loss that came out")],
+    loss: Annotated[str | None, tyro.conf.arg(help="what it is measured in")] = None,
+    json: Json = False,
+) -> None:
+    """Open a sealed forecast once its target has run: error, hit or miss, CRPS."""
+    from isoflop.forecast import read_forecast
+    from isoflop.forecast import score as score_forecast
+
+    _emit(score_forecast(read_forecast(sealed), observed, loss=loss), json)
+
+
+def page(
+    runs: Table,
+    out: Annotated[Path, tyro.conf.arg(help="HTML file to write")] = Path("page.html"),
+    forecasts: Annotated[
+        tuple[Path, ...], tyro.conf.arg(help="sealed forecasts of these runs")
+    ] = (),
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    json: Json = False,
+) -> None:
+    """Write all that can be said of a table of runs as one self-contained HTML file."""
+    from isoflop import __version__
+    from isoflop.forecast import read_forecast
+    from isoflop.page import Reproduce, write_page
+    from isoflop.page.analysis import analyse, report_of
+
+    table = _read(runs, params, loss)
+    command = ["isoflop", "page", runs, "--out", str(out), "--params", params, "--loss", loss]
+    report = report_of(
+        analyse(table),
+        title=f"isoflop: {table.name}",
+        ledger=[(read_forecast(path), None) for path in forecasts],
+        reproduce=Reproduce(commands=(shlex.join(command),), versions={"isoflop": __version__}),
+    )
+    write_page(report, out)
+    _emit({"page": str(out)} if json else str(out), json)
+
+
+def climb(
+    ladder: Annotated[str, tyro.conf.arg(help="laptop, phase, gpu, ci, or a TOML file")] = "laptop",
+    folder: Annotated[
+        Path | None, tyro.conf.arg(help="where the runs go (runs/NAME); continued if it exists")
+    ] = None,
+    minutes: Annotated[
+        float | None, tyro.conf.arg(help="measure this machine, size the ladder to the time")
+    ] = None,
+    seed: Annotated[int, tyro.conf.arg(help="first seed; the repeats follow it")] = 0,
+    dry_run: Annotated[bool, tyro.conf.arg(help="print the cost and train nothing")] = False,
+    json: Json = False,
+) -> None:
+    """Train a ladder, forecast the next rung, seal it, run it, score it, write the page."""
+    try:
+        from isoflop.lab import verb
+    except ModuleNotFoundError as error:
+        raise ValueError(f"climb needs {error.name}: pip install 'isoflop[lab]'") from None
+    _emit(
+        verb.climb(ladder, folder=folder, minutes=minutes, seed=seed, dry_run=dry_run, quiet=json),
+        json,
+    )
+
+
 def _read(path: str, params: str, loss: str) -> Runs:
     from isoflop.sources import data_sets, load
     from isoflop.tables import read_runs
@@ -67,16 +166,24 @@ def _emit(result: Any, json: bool) -> None:
         print(result)
 
 
-VERBS = {"fit": fit}
+VERBS = {
+    "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
+    "page": page,
+}  # fmt: skip
 
 
 def main() -> None:
     """Run one verb; what a user can mend is one line on standard error and exit status 2."""
     try:
-        tyro.extras.subcommand_cli_from_dict(VERBS, prog="isoflop", description=__doc__)
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS,
+            prog="isoflop",
+            description=__doc__,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
     except BrokenPipeError:
         sys.stderr.close()  # the reader has seen enough
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if "--json" in sys.argv:
             print(json_format.dumps({"error": str(error)}))
         print(f"isoflop: {error}", file=sys.stderr)
