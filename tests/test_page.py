@@ -110,6 +110,27 @@ def test_the_valley_tells_bracketed_from_unbracketed():
     assert "parabolayes" in Outline(build_page(sweep())).text
 
 
+def test_slices_without_a_minimum_are_folded_away_where_they_are_many():
+    report = sweep()
+    lost = [dataclasses.replace(s, best_params=None) for s in report.valley.slices[:5]]
+    valley = dataclasses.replace(report.valley, slices=(*lost, *report.valley.slices[5:]))
+    page = build_page(dataclasses.replace(report, valley=valley))
+    assert "<summary>5 slices with too few runs, or no minimum among them</summary>" in page
+
+
+def test_more_slices_than_colours_share_them_in_the_key():
+    key = Outline(re.search(r'<ul class="key">.*?</ul>', build_page(sweep())).group(0)).text
+    assert key.startswith("FLOPs:6×10¹⁸")
+    assert key.count("×10") + key.count("–") >= 9
+    assert key.count("–") == 1
+
+
+def test_the_pool_stands_before_the_single_laws_in_the_backtest():
+    text = Outline(build_page(ladder())).text
+    assert "pool8.9×10¹¹7916×8.6%+7.4%89%21.0%" in text
+    assert text.index("The pool, cut by cut") < text.index("9 forecasts by single laws")
+
+
 def test_billions_are_never_written_with_a_g():
     text = Outline(build_page(sweep())).text
     assert "2.04B parameters" in text

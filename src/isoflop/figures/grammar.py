@@ -54,7 +54,7 @@ Figure = dict[str, Any]
 
 def count(value: float) -> str:
     """25k, 1.33M, 70B."""
-    return show(value, "count").replace("K", "k")
+    return show(value, "count")
 
 
 def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -109,13 +109,14 @@ def names_axis(names: Sequence[str]) -> Row:
 
 
 def colours(labels: Sequence[str], title: str) -> Row:
-    """An ordered colour channel over `labels`, smallest first, at most eight."""
+    """An ordered colour channel over `labels`, smallest first; neighbours share where many."""
     last = max(len(labels) - 1, 1)
     picked = [SIZES[round(i * (len(SIZES) - 1) / last)] for i in range(len(labels))]
     return {
         "type": "ordinal",
         "title": title,
         "sort": None,
+        "legend": {"symbolLimit": 12},
         "scale": {"domain": list(labels), "range": picked},
     }
 

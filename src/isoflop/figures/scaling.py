@@ -26,6 +26,7 @@ from isoflop.units import show
 
 HEIGHT = 350  # of the plot of loss against compute, in pixels
 MOST_TIPS = 1000  # dots that still tell their numbers one by one
+MOST_NAMES = 8  # laws of a pool named at the ends of their lines, the heaviest
 LINE = 13  # pixels from one small label to the next
 
 
@@ -97,8 +98,9 @@ def member_layers(
             lines.append(
                 layer(rows, "line", "member", mark=look, x=x, y=y, detail={"field": "law"})
             )
-            ends.append({**rows[-1], "text": f"{law} {weight:.2f}"})
-    return lines, end_labels(x, y, ends)
+            ends.append({**rows[-1], "weight": weight, "text": f"{weight:.2f} {law}"})
+    heavy = sorted(ends, key=lambda row: -row["weight"])[:MOST_NAMES]
+    return lines, end_labels(x, y, heavy)
 
 
 def end_labels(x: Row, y: Row, ends: list[Row]) -> list[Row]:

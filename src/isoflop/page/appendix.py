@@ -8,15 +8,24 @@ from xml.etree.ElementTree import Element
 from isoflop import figures
 from isoflop.page.element import Child, node
 from isoflop.page.numerals import count, loss, percent, significant
-from isoflop.page.parts import Head, drawing, facts, section, soft, table
+from isoflop.page.parts import Head, drawing, facts, fold, section, soft, table
 from isoflop.page.report import Column, Fact, LawFit, Report
 
 
 def laws(report: Report) -> Element | None:
-    """Every fitted law with its coefficients and what to distrust."""
+    """The first law with its coefficients and what to distrust, the others folded away."""
     if not report.laws:
         return None
-    return section("laws", "Laws", *[law(shown, report.loss_unit) for shown in report.laws])
+    first, *others = [law(shown, report.loss_unit) for shown in report.laws]
+    folded = [
+        fold(f"{shown.title}: {certificate(shown)}", part)
+        for shown, part in zip(report.laws[1:], others, strict=True)
+    ]
+    return section("laws", "Laws", first, *folded)
+
+
+def certificate(shown: LawFit) -> str:
+    return "certified" if shown.certified else "not certified"
 
 
 def law(shown: LawFit, unit: str) -> Element:
@@ -35,9 +44,7 @@ def law(shown: LawFit, unit: str) -> Element:
         ]
         for c in shown.coefficients
     ]
-    state = node("span", {"class": "hit"}, "certified") if shown.certified else node(
-        "span", {"class": "no"}, "not certified"
-    )  # fmt: skip
+    state = node("span", {"class": "hit" if shown.certified else "no"}, certificate(shown))
     extra = [
         ("Influence", "runs whose removal moves the answer most", shown.influence),
         ("Sensitivity", "the answer under other loss functions", shown.sensitivity),
@@ -48,17 +55,16 @@ def law(shown: LawFit, unit: str) -> Element:
             more += [node("h4", None, f"{title}: {note}"), facts(items)]
     if shown.citation:
         more.append(soft(shown.citation))
-    details = node("details", None, node("summary", None, "Influence and sensitivity"), *more)
     return node(
         "div",
         {"class": "law"},
         node("h3", None, shown.title),
         node("p", {"class": "equation"}, shown.equation),
         node("p", None, "Global optimum ", state, f": {shown.reason}. ",
-             f"{shown.objective} {significant(shown.objective_value, 9)}."),
+             f"Objective: {shown.objective}, {significant(shown.objective_value, 9)}."),
         table(f"Coefficients of {shown.law}, loss in {unit}", heads, rows),
         facts(shown.diagnostics),
-        details if more else None,
+        fold("Influence and sensitivity", *more) if more else None,
     )  # fmt: skip
 
 
@@ -104,12 +110,7 @@ def slopes(report: Report) -> list[Child]:
     return [
         node("p", None, lead),
         drawing(figures.local_slopes(steps=steps, loss_unit=report.loss_unit)),
-        node(
-            "details",
-            None,
-            node("summary", None, "Numbers of this figure"),
-            table("Fall of the loss, size by size", heads, rows),
-        ),
+        fold("Numbers of this figure", table("Fall of the loss, size by size", heads, rows)),
     ]
 
 
@@ -128,7 +129,7 @@ def runs(report: Report) -> Element:
     grid = table(f"{len(rows)} runs", heads, rows)
     lead = f"params: {report.params_convention}; FLOPs: {report.flops_convention}."
     if len(rows) > 40:
-        grid = node("details", None, node("summary", None, f"All {len(rows)} runs"), grid)
+        grid = fold(f"All {len(rows)} runs", grid)
     return section("runs", "Runs", soft(lead), grid)
 
 

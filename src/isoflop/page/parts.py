@@ -44,6 +44,11 @@ def section(anchor: str, title: str, *children: Child) -> Element:
     return node("section", {"id": anchor}, node("h2", None, title), *children)
 
 
+def fold(summary: str, *children: Child) -> Element:
+    """What is there for those who ask; paper shows it unfolded."""
+    return node("details", None, node("summary", None, summary), *children)
+
+
 def soft(text: str) -> Element:
     return node("p", {"class": "soft"}, text)
 
@@ -60,7 +65,6 @@ def table(
     heads: Sequence[Head],
     rows: Sequence[Sequence[Child]],
     *,
-    marked: Sequence[bool] = (),
     slim: bool = False,
 ) -> Element:
     """A table that scrolls inside its own box; its first column heads the rows."""
@@ -74,12 +78,11 @@ def table(
         for head in heads
     ]
     body = []
-    for index, row in enumerate(rows):
+    for row in rows:
         first = node("bdi", None, row[0]) if isinstance(row[0], str) else row[0]
         label = node("th", {"scope": "row", "class": heads[0].kind}, first)
         rest = [cell(c, h.kind) for c, h in zip(row[1:], heads[1:], strict=True)]
-        style = "pool" if marked and marked[index] else None
-        body.append(node("tr", {"class": style}, label, *rest))
+        body.append(node("tr", None, label, *rest))
     grid = node(
         "table",
         {"class": "slim" if slim else None},
@@ -112,8 +115,10 @@ def key(figure: Mapping[str, Any]) -> Element:
     if color is not None:
         hues.append(node("li", None, f"{color['title']}:"))
         scale = color["scale"]
-        for label, hue in zip(scale["domain"], scale["range"], strict=True):
+        for hue in dict.fromkeys(scale["range"]):
+            same = [d for d, h in zip(scale["domain"], scale["range"], strict=True) if h == hue]
             look = {"class": f"run k{grammar.SIZES.index(hue)}", "cx": 11, "cy": 7, "r": 5}
+            label = same[0] if len(same) == 1 else f"{same[0]}–{same[-1]}"
             hues.append(node("li", None, swatch(node("circle", look)), label))
     styles = dict.fromkeys(la["mark"]["style"] for la in figure["layer"])
     shown = [s for s in styles if s in MEANING and not ("measured" in styles and s in NAMED)]

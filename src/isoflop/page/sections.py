@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 from isoflop import figures
 from isoflop.page.element import Child, node
 from isoflop.page.numerals import count, duration, loss, percent, power, significant
-from isoflop.page.parts import Head, drawing, section, soft, table, verdict
-from isoflop.page.report import Curve, Report, Sealed, Slice, Valley
+from isoflop.page.parts import Head, drawing, fold, section, soft, table, verdict
+from isoflop.page.report import BacktestRow, Curve, Report, Sealed, Slice, Valley
 
 MISSING = "–"
 FIXED = {"flops": "FLOPs", "tokens": "tokens"}
@@ -122,7 +122,7 @@ def curve_table(shown: Curve, unit: str) -> Element:
     heads = [Head(text="FLOPs"), Head(text="median", note=unit)]
     heads += [Head(text=percent(b.level, digits=0), note="interval") for b in bands]
     numbers = table("The pool's curve in numbers", heads, rows)
-    return node("details", None, node("summary", None, "Numbers of this figure"), numbers)
+    return fold("Numbers of this figure", numbers)
 
 
 def valley(report: Report) -> Element | None:
@@ -146,7 +146,7 @@ def valley(report: Report) -> Element | None:
         "valley",
         "IsoFLOP valley",
         drawing(figure, shown.note),
-        valley_table(shown, report.loss_unit),
+        *valley_tables(shown, report.loss_unit),
         *optima(shown),
     )
 
@@ -155,14 +155,24 @@ def slice_label(shown: Valley, part: Slice) -> str:
     return power(part.at) if shown.fixed == "flops" else count(part.at)
 
 
-def valley_table(shown: Valley, unit: str) -> Element:
+def valley_tables(shown: Valley, unit: str) -> list[Element]:
+    """The slices that have a minimum; the others folded away where they are many."""
+    found = [s for s in shown.slices if s.best_params is not None]
+    others = [s for s in shown.slices if s.best_params is None]
+    if not found or len(others) <= 4:
+        return [valley_table(shown, shown.slices, unit)]
+    words = f"{len(others)} slices with too few runs, or no minimum among them"
+    return [valley_table(shown, found, unit), fold(words, valley_table(shown, others, unit))]
+
+
+def valley_table(shown: Valley, slices: Sequence[Slice], unit: str) -> Element:
     heads = [
         Head(text=FIXED[shown.fixed]), Head(text="runs"), Head(text="best params"),
         Head(text="interval"), Head(text="best tokens"), Head(text="loss there", note=unit),
         Head(text="fitted by", kind="short"), Head(text="bracketed", kind="short"),
     ]  # fmt: skip
     rows: list[list[Child]] = []
-    for s in shown.slices:
+    for s in slices:
         rows.append([
             slice_label(shown, s),
             str(len(s.params)),
@@ -214,29 +224,33 @@ def backtest(report: Report) -> Element | None:
         Head(text="bias", note="signed"), Head(text="coverage", note=f"of {level}"),
         Head(text="width", note=f"of {level}"),
     ]  # fmt: skip
-    ordered = sorted(shown.rows, key=lambda r: r.law != "pool")
-    rows: list[list[Child]] = [
-        [
-            r.law, power(r.cut_flops), str(r.fitted), str(r.hidden), f"{r.span:.1f}×",
-            percent(r.rms), percent(r.bias, sign=True),
-            optional(r.coverage, lambda v: percent(v, digits=0)), optional(r.width, percent),
-        ]
-        for r in ordered
-    ]  # fmt: skip
+    pool = [row for row in shown.rows if row.law == "pool"]
+    laws = sorted((row for row in shown.rows if row.law != "pool"), key=lambda row: row.law)
+    others = table("Each law of the pool, cut by cut", heads, [backtest_row(r) for r in laws])
     lead = "Each law was fitted to the runs below a cut and judged on the runs beyond it."
     return section(
         "backtest",
         "Backtest",
         node("p", None, lead),
         drawing(figures.backtest(rows=points), shown.note),
-        table(
-            "Forecasts of runs that were already made",
-            heads,
-            rows,
-            marked=[r.law == "pool" for r in ordered],
-        ),
+        table("The pool, cut by cut", heads, [backtest_row(r) for r in pool]),
+        fold(f"{len(laws)} forecasts by single laws", others) if laws else None,
         weights(shown.weights.items()),
     )
+
+
+def backtest_row(row: BacktestRow) -> list[Child]:
+    return [
+        row.law,
+        power(row.cut_flops),
+        str(row.fitted),
+        str(row.hidden),
+        f"{significant(row.span, 3)}×",
+        percent(row.rms),
+        percent(row.bias, sign=True),
+        optional(row.coverage, lambda v: percent(v, digits=0)),
+        optional(row.width, percent),
+    ]
 
 
 def weights(pairs) -> Element | None:
