@@ -95,7 +95,7 @@ def show(value: float, kind: Kind = "count", digits: int = 3) -> str:
     sign = "$" if kind == "dollars" else ""
     if rounded >= 1e15 or 0 < rounded < 1e-4:
         return sign + _scientific(rounded)
-    for suffix in ("T", "B", "M", "K"):
+    for suffix in ("T", "B", "M", "k"):
         if rounded >= COUNT[suffix]:
             return f"{sign}{rounded / COUNT[suffix]:.15g}{suffix}"
     return f"{sign}{rounded:.15g}"

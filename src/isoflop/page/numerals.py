@@ -9,7 +9,7 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def count(value: float, digits: int = 3) -> str:
     """25k, 1.33M, 70B: parameters and tokens."""
-    return show(value, "count", digits).replace("K", "k")
+    return show(value, "count", digits)
 
 
 def power(value: float, digits: int = 2) -> str:
