@@ -85,7 +85,9 @@ def hours(row: Row) -> list[Finding]:
     implied = row.implied
     if implied is None or 1e-3 < implied < HIGHEST_MFU:
         return []
-    if hours and trillions and trillions > 1.2 and 0.03 < implied / trillions < HIGHEST_MFU:
+    confirmed = chips and days  # then the hours are a total, and something else is wrong
+    many = hours and trillions and trillions > 1.2 and not confirmed
+    if hours and trillions and many and 0.03 < implied / trillions < HIGHEST_MFU:
         return [_per_trillion(row, hours, trillions)]
     return [
         finding(
@@ -101,11 +103,9 @@ def hours(row: Row) -> list[Finding]:
 
 def _per_trillion(row: Row, hours: float, trillions: float) -> Finding:
     implied = row.implied
-    shares = (
-        ""
-        if implied is None
-        else (f" imply a utilisation of {implied:.2f}, {implied / trillions:.2f} if they")
-    )
+    shares = ""
+    if implied is not None:
+        shares = f" imply a utilisation of {implied:.2f}, {implied / trillions:.2f} if they"
     return finding(
         row,
         "chip_hours",
