@@ -29,6 +29,7 @@ import numpy as np
 
 from isoflop.fit import fit
 from isoflop.forecast import Rule, backtest
+from isoflop.forecast.span import FAR, NEAR
 from isoflop.sources import load
 from isoflop.sources.datasets import cache_folder
 from isoflop.tables import Runs
@@ -40,7 +41,8 @@ NAMED = (
 LEVELS = (0.90, 0.95)
 HIDDEN = 10
 POOL, PAIRS, PEER = "pool of laws", "pairs bootstrap of Chinchilla", "simple-scaling-laws"
-Split = tuple[float, float, float]  # coverage at 90 and 95%, median relative width at 95%
+Figures = tuple[float, float, float]  # coverage at 90 and 95%, median relative width at 95%
+Split = tuple[float, float, float, bool]  # and whether a forecast so far would be refused
 Kept = dict[str, dict[str, list[Split]]]
 
 
@@ -93,7 +95,7 @@ def table(name: str, rows: list[dict[str, str]], headers: tuple[str, ...]) -> Ru
     )
 
 
-def bootstrap(runs: Runs, cut: float) -> Split:
+def bootstrap(runs: Runs, cut: float) -> Figures:
     """Coverage at 90 and 95% and width of Chinchilla with 200 pairs resamples and noise."""
     below, beyond = runs.where(runs["flops"] <= cut), runs.where(runs["flops"] > cut)
     try:
@@ -107,7 +109,7 @@ def bootstrap(runs: Runs, cut: float) -> Split:
     return judged(predicted * np.exp(noise), beyond["loss"])
 
 
-def judged(draws: np.ndarray, observed: np.ndarray) -> Split:
+def judged(draws: np.ndarray, observed: np.ndarray) -> Figures:
     low95, low90, middle, high90, high95 = np.quantile(
         draws, [0.025, 0.05, 0.5, 0.95, 0.975], axis=0
     )
@@ -116,7 +118,7 @@ def judged(draws: np.ndarray, observed: np.ndarray) -> Split:
     return float(inside90), float(inside95), float(np.median((high95 - low95) / middle))
 
 
-def peer(runs: Runs, cut: float) -> Split:
+def peer(runs: Runs, cut: float) -> Figures:
     """The same of simple-scaling-laws: its separable law, intervals for a new run."""
     import polars as pl
     from simple_scaling_laws import fit as peer_fit  # type: ignore[import-not-found]
@@ -169,18 +171,20 @@ def split_rows(tables: dict[str, Runs], rule: Rule, draws: int, has_peer: bool) 
             }
             if has_peer:
                 found[PEER] = peer(runs, row.cut)
+            refused = row.decades > max(FAR * row.backtested, NEAR)
             label = f"{name[-20:]:<20} {row.fitted:4d} /{row.hidden:4d} {row.decades:5.2f}"
             cells = [f"{a:5.2f} {b:5.2f} {100 * w:7.1f}%" for a, b, w in found.values()]
-            print(f"{label:<44} " + "   ".join(cells), flush=True)
+            mark = "   refused unless forced" if refused else ""
+            print(f"{label:<44} " + "   ".join(cells) + mark, flush=True)
             for method, split in found.items():
-                kept[method][name.split(" ")[0]].append(split)
+                kept[method][name.split(" ")[0]].append((*split, refused))
         for cut, reason in tested.refused.items():
             print(f"{name} {cut:.2e}: refused: {reason[:90]}")
     return kept
 
 
 def summary(name: str, splits: list[Split]) -> str:
-    values = np.array([s for s in splits if np.isfinite(s).all()])
+    values = np.array([s[:3] for s in splits if np.isfinite(s).all()])
     missing = len(splits) - len(values)
     if not len(values):
         return f"{name:<26} no split"
@@ -194,8 +198,21 @@ def summary(name: str, splits: list[Split]) -> str:
 def sweep_once(splits: list[Split]) -> Split:
     """Mean coverages and median width of the splits of one sweep."""
     values = np.array(splits)
+    if not len(values):
+        return np.nan, np.nan, np.nan, False
     a, b = np.nanmean(values[:, :2], axis=0)
-    return float(a), float(b), float(np.nanmedian(values[:, 2]))
+    return float(a), float(b), float(np.nanmedian(values[:, 2])), False
+
+
+def summaries(method: str, families: dict[str, list[Split]]) -> str:
+    """By sweep, then over all splits and over those that a forecast would not refuse."""
+    lines = [f"\n{method}"] + [f"  {summary(k, splits)}" for k, splits in families.items()]
+    within = {k: [s for s in splits if not s[3]] for k, splits in families.items()}
+    for title, chosen_splits in (("ALL SPLITS", families), ("NOT REFUSED", within)):
+        lines.append("  " + summary(title, [s for part in chosen_splits.values() for s in part]))
+        once = [sweep_once(part) for part in chosen_splits.values()]
+        lines.append("  " + summary(f"{title}, a sweep once", once))
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -215,11 +232,7 @@ def main() -> None:
     kept = split_rows(sweeps(given.sweeps), rule, given.draws, has_peer)
     print(f"\n{time.perf_counter() - began:.0f} s, {rule}")
     for method, families in kept.items():
-        print(f"\n{method}")
-        for family, splits in families.items():
-            print("  " + summary(family, splits))
-        print("  " + summary("ALL SPLITS", [s for part in families.values() for s in part]))
-        print("  " + summary("EVERY SWEEP ONCE", [sweep_once(p) for p in families.values()]))
+        print(summaries(method, families))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from isoflop.fit.objective import Objective
 from isoflop.forecast.folds import (
     WINDOWS,
     candidate_cuts,
+    carried,
     fit_folds,
     inner_cuts,
     members_of,
@@ -37,7 +38,7 @@ class BacktestRow:
 
     rms, bias (forecast minus observed) and slope (bias per decade beyond the cut) are relative
     to the loss; coverage and width (median, relative to the forecast) are by level. decades:
-    from the cut to the largest hidden run.
+    from the cut to the largest hidden run; backtested: those that the inner cuts have looked.
     """
 
     law: str
@@ -45,6 +46,7 @@ class BacktestRow:
     fitted: int
     hidden: int
     decades: float
+    backtested: float
     rms: float
     bias: float
     slope: float
@@ -109,20 +111,18 @@ def backtest(
     Raises ValueError where no cut is left.
     """
     objective, flops = objective or Objective(), np.asarray(runs["flops"], dtype=float)
-    if isinstance(cuts, str):
-        outer = inner_cuts(flops) if cuts == "few" else candidate_cuts(flops)[:-1]
-    else:
-        outer = np.unique(np.asarray(cuts, dtype=float))
-        outer = np.array([flops[flops <= c].max() for c in outer if (flops <= c).any()])
-    outer = np.array([c for c in outer if np.sum(flops > c) >= hidden])
+    members, left_out = members_of(runs, laws, windows)
+    edges = candidate_cuts(flops)
+    carry = carried(runs, members, edges)
+    outer = _outer(flops, edges, carry, cuts)
+    outer = outer[[bool(np.sum(flops > c) >= hidden) for c in outer]]
     if not len(outer):
         raise ValueError(
             f"column 'flops': no cut leaves {hidden} of the {len(runs)} runs hidden and enough "
             "below it; more runs, spread over more compute, are needed"
         )
-    inner = {c: inner_cuts(flops[flops <= c]) for c in outer}
+    inner = {c: inner_cuts(flops[flops <= c], edges, carry) for c in outer}
     every = np.unique(np.concatenate([outer, *inner.values()]))
-    members, left_out = members_of(runs, laws, windows)
     fits = [fit_folds(runs, m, every, objective=objective, seed=seed) for m in members]
     rows: list[BacktestRow] = []
     refused: dict[float, str] = {}
@@ -139,6 +139,21 @@ def backtest(
         runs=runs.name, runs_hash=runs.hash, levels=tuple(levels), rows=tuple(rows),
         refused=refused,
     )  # fmt: skip
+
+
+def _outer(
+    flops: Array,
+    edges: Array,
+    carry: NDArray[np.bool_],
+    cuts: Sequence[float] | Literal["few", "every"],
+) -> Array:
+    """The cuts to test, each the largest compute of a budget."""
+    if isinstance(cuts, str):
+        if cuts not in ("few", "every"):
+            raise ValueError(f"cuts must be 'few', 'every' or computes, not {cuts!r}")
+        return inner_cuts(flops, edges, carry) if cuts == "few" else edges[:-1]
+    wanted = np.asarray(cuts, dtype=float)
+    return np.unique([edges[edges <= c].max() for c in wanted if (edges <= c).any()])
 
 
 def _judged(runs: Runs, made: Pool, cut: float, levels: tuple[float, ...]) -> list[BacktestRow]:
@@ -175,6 +190,7 @@ def _row(
         fitted=made.n,
         hidden=len(observed),
         decades=float(decades.max()),
+        backtested=made.span.decades,
         rms=float(np.sqrt(np.mean(error**2))),
         bias=float(np.mean(error)),
         slope=float(np.sum(error * decades) / np.sum(decades**2)),

@@ -26,7 +26,7 @@ SPARE = 2  # a fold needs this many runs more than the law has coefficients
 MOST_FOLDS = 6
 EARLIEST = 0.25  # the smallest fold holds this share of the runs at least
 FEWEST = (12, 8, 6)  # runs of the smallest fold: the first that leaves ENOUGH folds
-ENOUGH = 3
+ENOUGH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,27 @@ def candidate_cuts(flops: Array) -> Array:
     return ordered[np.append(np.diff(np.log(ordered)) > APART, True)]
 
 
-def inner_cuts(flops: Array) -> Array:
-    """At most six cuts, even in log compute, whose smallest fold can carry a law.
+def carried(runs: Runs, members: Sequence[Member], cuts: Array) -> NDArray[np.bool_]:
+    """Which members (rows) can be fitted below which cuts (columns)."""
+    masks = [[m.fitted(runs["flops"], cut) for cut in cuts] for m in members]
+    rows = [
+        [not refusal(runs, m.law, mask) for mask in row]
+        for m, row in zip(members, masks, strict=True)
+    ]
+    return np.array(rows, dtype=bool).reshape(len(members), len(cuts))
 
-    A small table gets smaller folds before it gets fewer than three.
+
+def inner_cuts(flops: Array, cuts: Array, carry: NDArray[np.bool_]) -> Array:
+    """At most six of `cuts`, even in log compute, below the largest of `flops`.
+
+    A cut counts where at least half of the members that the whole table carries can be fitted
+    (a single budget carries no law of two variables). A small table gets smaller folds before
+    it gets fewer than four.
     """
-    candidates = candidate_cuts(flops)[:-1]
+    top = flops.max()
+    whole = carry[:, cuts == top].any(axis=1)
+    enough = carry[whole].sum(axis=0) >= max(whole.sum() / 2, 1)
+    candidates = cuts[enough & (cuts < top)]
     counts = np.array([np.sum(flops <= c) for c in candidates], dtype=int)
     best = candidates[:0]
     for fewest in FEWEST:
@@ -121,7 +136,7 @@ def fit_folds(
     columns = columns_of(runs, law)
     y = np.asarray(runs[law.output], dtype=float)
     masks = np.array([member.fitted(flops, cut) for cut in cuts])
-    refused = tuple(_refusal(runs, law, mask) for mask in masks)
+    refused = tuple(refusal(runs, law, mask) for mask in masks)
     usable = np.array([not reason for reason in refused])
     shape = (len(cuts), len(law.names))
     coefficients, predicted = np.full(shape, np.nan), np.full(masks.shape, np.nan)
@@ -176,7 +191,7 @@ def weights_of(runs: Runs) -> Array:
     return np.asarray(runs["weight"], float) if "weight" in runs else np.ones(len(runs))
 
 
-def _refusal(runs: Runs, law: Law, mask: NDArray[np.bool_]) -> str:
+def refusal(runs: Runs, law: Law, mask: NDArray[np.bool_]) -> str:
     """Why the masked runs cannot carry the law; empty where they can."""
     needed = len(law.names) + SPARE
     if mask.sum() < needed:

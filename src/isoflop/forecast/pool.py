@@ -12,6 +12,8 @@ from isoflop.fit.objective import Objective
 from isoflop.forecast.folds import (
     WINDOWS,
     FoldFits,
+    candidate_cuts,
+    carried,
     fit_folds,
     inner_cuts,
     members_of,
@@ -155,9 +157,10 @@ def pool(
     Raises ValueError where the table can carry no law.
     """
     objective = objective or Objective()
-    cuts = inner_cuts(runs["flops"])
-    all_cuts = np.append(cuts, runs["flops"].max())
     members, left_out = members_of(runs, laws, windows)
+    edges = candidate_cuts(runs["flops"])
+    cuts = inner_cuts(runs["flops"], edges, carried(runs, members, edges))
+    all_cuts = np.append(cuts, edges[-1])
     fits = [fit_folds(runs, m, all_cuts, objective=objective, seed=seed) for m in members]
     return assemble(
         runs, fits, cut=float(all_cuts[-1]), inner=cuts, left_out=left_out,
