@@ -216,7 +216,7 @@ def summaries(method: str, families: dict[str, list[Split]]) -> str:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description="Coverage of the intervals on public sweeps.")
     arguments.add_argument("sweeps", nargs="*")
     arguments.add_argument("--draws", type=int, default=64)
     for name, value in asdict(Rule()).items():
