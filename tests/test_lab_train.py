@@ -231,3 +231,22 @@ def test_more_tokens_than_the_corpus_holds_are_refused(finished, tmp_path):
     job = replace(finished, folder=str(tmp_path), rung=replace(RUNG, tokens=(10_000_000,)))
     with pytest.raises(ValueError, match="they would repeat"):
         train_rung(job)
+
+
+@pytest.mark.slow
+def test_the_best_learning_rate_is_the_same_at_every_width(tmp_path):
+    """Best of a grid with steps of 2 stays within one step from width 32 to 192."""
+    folder = str(corpus.load_corpus("pystd", "bytes", cache=tmp_path / "cache")[1])
+    grid = (0.003, 0.006, 0.012, 0.024, 0.048)
+    best = []
+    for width in (32, 96, 192):
+        rung = Rung(width=width, depth=1, tokens=(524_288,))
+        ended = []
+        for rate in grid:
+            recipe = Recipe(context=128, sequences=8, rates=Rates(matrix=rate))
+            root = tmp_path / f"{width}-{rate}"
+            job = Job(rung=rung, recipe=recipe, corpus=folder, folder=str(root))
+            train_rung(job)
+            ended.append(read_result(run_of(job, 524_288))["loss"])
+        best.append(int(np.argmin(ended)))
+    assert max(best) - min(best) <= 1, best
