@@ -50,7 +50,7 @@ def test_every_published_model_counts_as_in_the_facts():
         counts = count(from_row(row))
         # the facts count the load-balancing bias, which is a buffer and no parameter
         assert counts.total + counts.buffers == int(row["our_total"]), row["name"]
-        assert counts.nonembedding + counts.buffers == int(row["our_nonembedding"]), row["name"]
+        assert counts.non_embedding + counts.buffers == int(row["our_nonembedding"]), row["name"]
         if row["name"] == "gpt-oss-120b":
             continue  # below: the facts count the biases of resting experts as active
         assert counts.active + counts.buffers == int(row["our_active_all"]), row["name"]
@@ -93,7 +93,7 @@ def test_multi_token_layers_stand_beside_every_total():
     )  # fmt: skip
     counts = count(glm)
     # GLM-4.5, table 1: 355B is non-embedding with the prediction layer
-    assert round((counts.nonembedding + counts.multi_token) / 1e9) == 355
+    assert round((counts.non_embedding + counts.multi_token) / 1e9) == 355
     assert counts.multi_token == pytest.approx(3.99e9, rel=1e-3)
     assert round(counts.active_core / 1e9) == 32
 
@@ -134,12 +134,12 @@ def test_parallel_mixers_share_a_layer():
                 Attention(count=2, heads=2, kv_heads=2, head_dim=16, window=8)),
         feedforwards=(Mlp(count=2, hidden=128),),
     )  # fmt: skip
-    assert count(both).nonembedding == (
+    assert count(both).non_embedding == (
         2 * (2 * 64 * 64 + 2 * 64 * 32 + 4 * 64 * 32 + 3 * 64 * 128) + 5 * 64
     )
 
 
 def test_unknown_convention_is_named():
     counts = count(architecture(layers=1, width=8, vocab=8, heads=1, ff=8))
-    with pytest.raises(ValueError, match="'size' is not one of total, nonembedding"):
+    with pytest.raises(ValueError, match="'size' is not one of total, non_embedding"):
         counts["size"]

@@ -15,6 +15,7 @@ from isoflop.cost import (
     decode_flops,
     flops,
     from_config,
+    from_lab,
     mean_context,
     prefill_flops,
     published,
@@ -84,6 +85,20 @@ def test_training_flops_of_every_published_model():
             assert ours == pytest.approx(float(row["train_GFLOP_per_token_4096_causal"]), abs=6e-5)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_lab_model_costs_here_what_the_lab_says(tied):
+    pytest.importorskip("torch", reason="pip install isoflop[lab]")
+    from isoflop.lab.model import Shape, count_params, flops_per_token
+
+    shape = Shape(width=96, depth=3, vocab=500, context=128, tied=tied)
+    model = from_lab(shape)
+    for convention in ("total", "non_embedding", "matmul"):
+        assert count(model)[convention] == count_params(shape)[convention]
+    for causal in (True, False):
+        ours = flops(model, shape.context, causal=causal).training
+        assert ours == flops_per_token(shape, causal=causal)
+
+
 def test_deepseek_v3_utilisation_with_and_without_causality():
     model = published("DeepSeek-V3")
     rate = 272.80e9 / 86400 / 2048 / 989e12  # tokens a day on 2048 H800
@@ -133,8 +148,8 @@ def test_recomputation_multiplies_as_published():
 
 def test_six_n_multiplies_the_named_count():
     model = published("Pythia-70M")
-    for params in ("total", "nonembedding", "active", "matmul"):
-        figure = flops(model, 2048, convention="6N", params=params)
+    for params in ("total", "non_embedding", "active", "matmul"):
+        figure = flops(model, 2048, convention="6nd", params=params)
         assert figure.training == 6 * count(model)[params]
         assert figure.params == params
 
@@ -173,14 +188,14 @@ def test_arrays_cost_as_their_elements_do():
 
 def test_unknown_labels_are_refused():
     model = published("Pythia-70M")
-    with pytest.raises(ValueError, match="FLOP convention 'kaplan' is not one of exact, 6N"):
+    with pytest.raises(ValueError, match="FLOP convention 'kaplan' is not one of exact, 6nd"):
         flops(model, 128, convention="kaplan")
     with pytest.raises(ValueError, match="recompute 'some'"):
         flops(model, 128, recompute="some")
     with pytest.raises(ValueError, match="defined for attention layers only"):
         flops(published("DeepSeek-V2"), 128, convention="chinchilla")
     assert set(FLOP_CONVENTIONS) == {
-        "exact", "6N", "palm", "narayanan", "chinchilla", "chinchilla_a4"
+        "exact", "6nd", "palm", "narayanan", "chinchilla", "chinchilla_a4"
     }  # fmt: skip
 
 

@@ -129,18 +129,18 @@ def test_a_plain_table_of_numbers_is_enough():
 
 
 def test_two_named_conventions_are_named():
-    table = {"params": [1e8, 2e8, 3e8], "params_convention": ["total", "total", "nonembedding"]}
+    table = {"params": [1e8, 2e8, 3e8], "params_convention": ["total", "total", "non_embedding"]}
     (finding,) = lint(table).findings
     assert (finding.row, finding.kind) == (2, "params_convention")
 
 
-def test_nonembedding_throughout_is_no_mixture():
+def test_non_embedding_throughout_is_no_mixture():
     names = ["Pythia-70M", "Pythia-160M", "Pythia-410M"]
-    table = {"model": names, "params": [count(published(n)).nonembedding for n in names]}
+    table = {"model": names, "params": [count(published(n)).non_embedding for n in names]}
     assert lint(table).ok
     table["params"][1] = count(published("Pythia-160M")).total
     (finding,) = lint(table).findings
-    assert "is the total count of Pythia-160M, the column holds nonembedding" in finding.message
+    assert "is the total count of Pythia-160M, the column holds non_embedding" in finding.message
 
 
 def test_unreadable_tables_are_refused(tmp_path):

@@ -105,11 +105,15 @@ def test_quantised_weights_keep_tables_and_scales():
 
 
 def test_quantised_experts_include_the_resting_ones_and_not_the_router():
-    model = replace(published("gpt-oss-120b"), weights=Quantized(bits=4, group=32, scale_bits=8))
+    stored = Quantized(bits=4, group=32, scale_bits=8)
+    model = replace(published("gpt-oss-120b"), weights=stored)
     experts = 36 * 128 * 3 * 2880 * 2880
     attention = 36 * 2880 * 2 * (4096 + 512)
     rest = count(model).total - experts - attention
     assert weight_bytes(model) == (experts + attention) * 4.25 / 8 + 2 * rest
+    published_form = replace(model, weights=replace(stored, experts_only=True))
+    assert weight_bytes(published_form) == experts * 4.25 / 8 + 2 * (rest + attention)
+    assert round(weight_bytes(published_form) / 2**30, 1) == 60.8  # model card, table 1
 
 
 def test_serving_adds_up_and_grows_with_batch():

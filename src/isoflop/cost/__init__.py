@@ -6,6 +6,7 @@ from isoflop.cost.architecture import (
     Shape,
     architecture,
     architecture_from_json,
+    from_lab,
 )
 from isoflop.cost.checks import Check, Checks, check, chinchilla
 from isoflop.cost.config import from_config
@@ -118,6 +119,7 @@ __all__ = [
     "expected_experts",
     "flops",
     "from_config",
+    "from_lab",
     "generation_time",
     "implied_rate",
     "lifetime_flops",

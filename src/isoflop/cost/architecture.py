@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -22,13 +22,14 @@ class Quantized:
     """How the matrices of the layers are stored; tables, norms and biases stay in 16 bits.
 
     `group` weights share one scale of `scale_bits` and one zero point of `zero_bits`; 0 means one
-    scale a row, which is too little to count.
+    scale a row, which is too little to count. `experts_only` leaves all else in 16 bits (gpt-oss).
     """
 
     bits: float
     group: int = 0
     scale_bits: int = 16
     zero_bits: int = 0
+    experts_only: bool = False
 
     @property
     def bits_per_weight(self) -> float:
@@ -209,6 +210,37 @@ def architecture(**sizes: Any) -> Architecture:
         weights=None if shape.weight_bits == 16 else quantized,
         kv_bits=shape.kv_bits,
         name=shape.name,
+    )
+
+
+class LabShape(Protocol):
+    """What the lab says of a model that it trains, in the layout of Qwen3."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def feedforward(self) -> int: ...
+    @property
+    def tied(self) -> bool: ...
+
+
+def from_lab(shape: LabShape) -> Architecture:
+    """The architecture of a model of the lab, from its shape."""
+    return architecture(
+        layers=shape.depth,
+        width=shape.width,
+        vocab=shape.vocab,
+        heads=shape.heads,
+        ff=shape.feedforward,
+        tied=shape.tied,
+        qk_norm="head",
+        name="lab",
     )
 
 

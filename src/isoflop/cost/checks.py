@@ -21,7 +21,7 @@ from isoflop.cost.utilisation import utilisation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+UNITS = {"GB": 1e9, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _gflop_per_token(model: str, sequence: int, causal: bool = True) -> Any:
 
 
 def _six_n_d(model: str, tokens: float, params: str = "total") -> Any:
-    return flops(published(model), 1, convention="6N", params=params).training * tokens
+    return flops(published(model), 1, convention="6nd", params=params).training * tokens
 
 
 def _narayanan(
@@ -190,8 +190,8 @@ def _chinchilla_ratio(published_params: int, sequence: int = 2048) -> Any:
     return work / (6 * count(model).total)
 
 
-def _weight_gb(model: str, bits: int) -> Any:
-    return weight_bytes(replace(published(model), weights=Quantized(bits=bits))) / 1e9
+def _weights(model: str, unit: str, **stored: Any) -> Any:
+    return weight_bytes(replace(published(model), weights=Quantized(**stored))) / UNITS[unit]
 
 
 def _checkpoint(model: str, unit: str, optimizer: str | None = None) -> Any:
@@ -241,7 +241,7 @@ QUANTITIES: dict[str, Callable[..., Any]] = {
     "cache_elements": lambda model: cache_elements(published(model)),
     "cache_gb": lambda model, context: cache_bytes(published(model), context) / 1e9,
     "checkpoint": _checkpoint,
-    "weight_gb": _weight_gb,
+    "weights": _weights,
     "roofline_ms": _roofline_ms,
     "hours": _hours,
     "dollars": _dollars,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop.cost.architecture import Architecture, Quantized
 from isoflop.cost.blocks import Attention, Experts, FeedForward, Latent, Mixer, Mlp
-from isoflop.cost.families import FAMILIES, IRRELEVANT, Family, Flag
+from isoflop.cost.families import FAMILIES, Family, Flag
 from isoflop.cost.hybrids import RECURRENT, recurrent
+from isoflop.cost.keys import IRRELEVANT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +126,7 @@ def _read(keys: Keys, family: Family, kind: str) -> Architecture:
         tied=bool(keys("tie_word_embeddings", family.tied)),
         norm=family.norm,
         norms_per_layer=norms,
+        final_norm=kind != "opt" or _opt_final_norm(keys),
         embedding_norm=family.embedding_norm,
         positions=positions,
         head_bias=bool(keys("lm_head_bias", family.head_bias)),
@@ -133,6 +135,12 @@ def _read(keys: Keys, family: Family, kind: str) -> Architecture:
         weights=_quantized(keys),
         name=kind,
     )
+
+
+def _opt_final_norm(keys: Keys) -> bool:
+    """OPT-350M normalises after its blocks, and then has no final norm."""
+    removed = keys("_remove_final_layer_norm", False)
+    return bool(keys("do_layer_norm_before", True)) and not removed
 
 
 def _falcon_norms(keys: Keys) -> int:
@@ -318,6 +326,6 @@ def _quantized(keys: Keys) -> Quantized | None:
         rows, columns = written.get("weight_block_size") or (0, 0)
         return Quantized(bits=8, group=rows * columns, scale_bits=32)
     if method == "mxfp4":
-        return Quantized(bits=4, group=32, scale_bits=8)
+        return Quantized(bits=4, group=32, scale_bits=8, experts_only=True)
     raise ValueError(f"quantization_config quant_method {method!r} is not understood "
                      "(gptq, awq, fp8, mxfp4 are)")  # fmt: skip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONVENTIONS = {
     "total": "every parameter",
-    "nonembedding": "total without the input table and an untied head",
+    "non_embedding": "total without the input table and an untied head",
     "active": "total without the experts that rest for a token",
     "active_head": "active without the input table (a tied table stays, as the head)",
     "active_core": "active without the input table and the head",
@@ -42,7 +42,7 @@ class Counts:
     """
 
     total: Size
-    nonembedding: Size
+    non_embedding: Size
     active: Size
     active_head: Size
     active_core: Size
@@ -65,8 +65,8 @@ class Counts:
         rows = [(name, getattr(self, name), why) for name, why in CONVENTIONS.items()]
         rows += [("buffers", self.buffers, "stored, not learnt"),
                  ("multi_token", self.multi_token, "extra prediction layers")]  # fmt: skip
-        return "\n".join(f"{name:<13}{value!s:>18,}  {why}" if not isinstance(value, int)
-                         else f"{name:<13}{value:>18,}  {why}" for name, value, why in rows
+        return "\n".join(f"{name:<14}{value!s:>18,}  {why}" if not isinstance(value, int)
+                         else f"{name:<14}{value:>18,}  {why}" for name, value, why in rows
                          if value is not None)  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def count(model: Architecture) -> Counts:
     tables = table + (model.vocab if model.head_bias else 0) + (0 if model.tied else table)
     return Counts(
         total=params + rest + tables,
-        nonembedding=params + rest,
+        non_embedding=params + rest,
         active=active + rest + tables,
         active_head=active + rest + head,
         active_core=active + rest,

@@ -133,7 +133,7 @@ FAMILIES: dict[str, Family] = {
     "exaone4": Family(qk_norm="head", window="all"),
     "glm": Family(qkv_bias="attention_bias=true", default={"head_dim": 128}),
     "glm4": Family(qkv_bias="attention_bias=true", norms=4, default={"head_dim": 128}),
-    "phi3": Family(window="all"),
+    "phi3": Family(window="all", expects={"attention_bias": False}),
     "phi": Family(
         qkv_bias=True,
         out_bias=True,
@@ -153,6 +153,7 @@ FAMILIES: dict[str, Family] = {
         norm="layer",
         tied=True,
         window="all",
+        expects={"mlp_type": "default", "norm_type": "layer_norm"},
     ),
     "stablelm": Family(
         qkv_bias="use_qkv_bias", norm="layer", qk_norm="full", qk_norm_if="qk_layernorm"
@@ -183,6 +184,7 @@ FAMILIES: dict[str, Family] = {
         tied=True,
         positions="n_positions",
         names=GPT2_NAMES,
+        ignored=("n_ctx",),
     ),
     "gpt_bigcode": Family(
         qkv_bias=True,
@@ -219,12 +221,9 @@ FAMILIES: dict[str, Family] = {
         tied=True,
         positions="max_position_embeddings",
         extra_positions=2,
-        expects={
-            "do_layer_norm_before": True,
-            "_remove_final_layer_norm": False,
-            "layer_norm_elementwise_affine": True,
-        },
+        expects={"layer_norm_elementwise_affine": True},
         names={"intermediate_size": "ffn_dim"},
+        ignored=("output_projection",),
     ),
     "bloom": Family(
         qkv_bias=True,
@@ -320,7 +319,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "olmo_hybrid": Family(qkv_bias=BIAS, out_bias=BIAS, qk_norm="full"),
     "minimax": Family(routed=MIXTRAL_EXPERTS),
-    "mamba": Family(tied=True, norms=1),
+    "mamba": Family(
+        tied=True,
+        norms=1,
+        expects={"rms_norm": True, "ssm_cfg": {}},
+        ignored=("d_model", "n_layer", "fused_add_norm", "pad_vocab_size_multiple"),
+    ),
     "falcon_mamba": Family(tied=True, norms=1),
     "mamba2": Family(norms=1),
     "jamba": Family(
@@ -330,45 +334,3 @@ FAMILIES: dict[str, Family] = {
     "bamba": Family(qkv_bias=BIAS, out_bias=BIAS, mlp_bias="mlp_bias"),
     "lfm2": Family(qk_norm="head", tied=True),
 }
-
-# Keys that change neither a count nor a FLOP in any family.
-IRRELEVANT = frozenset(
-    """
-    _name_or_path architectures auto_map transformers_version torch_dtype dtype model_type
-    chunk_size_feed_forward id2label label2id is_encoder_decoder is_decoder output_attentions
-    output_hidden_states problem_type return_dict use_cache torchscript pruned_heads
-    tie_encoder_decoder add_cross_attention cross_attention_hidden_size task_specific_params
-    bos_token_id eos_token_id pad_token_id eod_token_id sep_token_id decoder_start_token_id
-    prefix vocab_file keys_to_ignore_at_inference _attn_implementation attn_implementation
-    attn_config_softmax_scale gradient_checkpointing pretraining_tp
-    hidden_act activation_function hidden_activation activation mlp_hidden_act ffn_act
-    mamba_hidden_act query_pre_attn_scalar swiglu_alpha swiglu_limit attn_logit_softcapping
-    final_logit_softcapping logit_scale logits_scaling embedding_multiplier residual_multiplier
-    attention_multiplier scale_emb scale_depth dim_model_base scale_attn_weights
-    scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32
-    scale_attention_softmax_in_fp32 clip_qkv use_bidirectional_attention
-    apply_residual_connection_post_layernorm slow_but_exact use_parallel_residual
-    masked_softmax_fusion bias_dropout_fusion skip_bias_add skip_bias_add_qkv offset_alibi
-    seq_length attention_softmax_in_fp32 runner_batch_size inference_runner unk_token_id
-    validate_runner_input pre_allocate_kv_cache max_sequence_length max_batch_size
-    attn_pdrop embd_pdrop resid_pdrop attention_dropout hidden_dropout residual_dropout dropout
-    embedding_dropout classifier_dropout layerdrop summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj gradient_checkpointing
-    initializer_range initializer_cutoff_factor init_std init_device rms_norm_eps layer_norm_eps
-    layer_norm_epsilon norm_epsilon norm_eps layernorm_epsilon mixer_rms_eps
-    max_position_embeddings original_max_position_embeddings model_max_length
-    rope_theta rope_scaling rope_parameters rope_local_base_freq rope_interleave rotary_pct
-    rotary_emb_base rotary_embedding_base rotary rotary_base partial_rotary_factor rope_ratio
-    no_rope_layers no_rope_layer_interval alibi ep_size position_embedding_type
-    output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise
-    router_z_loss_coef norm_topk_prob moe_renormalize routed_scaling_factor n_group topk_group
-    num_expert_group topk_method scoring_func aux_loss_alpha seq_aux moe_router_activation_func
-    initial_context_length experts_per_token experts_implementation residual_in_fp32
-    time_step_scale time_step_min time_step_max time_step_init_scheme time_step_floor
-    time_step_limit rescale_prenorm_residual use_mambapy use_associative_scan use_mamba_kernels
-    num_logits_to_keep z_loss_coefficient linear_a_log_min linear_a_log_max linear_dt_min
-    linear_dt_max linear_dt_init_floor linear_allow_neg_eigval full_attn_alpha_factor
-    full_attn_beta_factor linear_attn_alpha_factor linear_attn_beta_factor mlp_alpha_factor
-    mlp_beta_factor cache_implementation num_key_value_groups rope_type
-    """.split()  # noqa: SIM905
-)

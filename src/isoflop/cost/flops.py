@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FLOP_CONVENTIONS = {
     "exact": "2 x matmul parameters + attention over the positions really seen, forward",
-    "6N": "6 x parameters of the named count: no attention",
+    "6nd": "6 x parameters of the named count: no attention",
     "palm": "6 x total parameters + 12 L H Q T (PaLM, appendix B)",
     "narayanan": "72 l h^2 (1 + s/6h + V/12lh), or 96 with full recompute (Narayanan 2021, eq. 3)",
     "chinchilla": "Chinchilla, appendix F: with embeddings, logits and softmax",
@@ -86,7 +86,7 @@ def flops(
     """FLOPs per token of training and of a forward pass at a sequence length.
 
     The default is exact and causal: position t attends to t positions, (S + 1)/2 on average.
-    `params` names the count that "6N" multiplies. Raises ValueError for an unknown convention, or
+    `params` names the count that "6nd" multiplies. Raises ValueError for an unknown convention, or
     one that its paper defines only for dense multi-head models.
     """
     if recompute not in ("none", "selective", "full"):
@@ -94,7 +94,7 @@ def flops(
     match convention:
         case "exact":
             forward, again = _exact(model, sequence, causal, recompute)
-        case "6N":
+        case "6nd":
             forward, again = 2 * count(model)[params], 0
             again = forward if recompute == "full" else 0
         case "palm":
@@ -117,7 +117,7 @@ def flops(
         convention=convention,
         causal=causal,
         recompute=recompute,
-        params=params if convention == "6N" else "matmul",
+        params=params if convention == "6nd" else "matmul",
     )
 
 

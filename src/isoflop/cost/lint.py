@@ -13,11 +13,11 @@ from isoflop.cost.findings import Finding, Lint, finding
 from isoflop.cost.table import Row, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
-def lint(table: Mapping[str, Sequence[Any]]) -> Lint:
-    """Check a table of training runs given as columns (see `read_table` for a CSV file).
+def lint(table: Any) -> Lint:
+    """Check a table of training runs: a dict of columns, list of dicts, data frame or Runs.
 
     Columns go by their usual names (table.NAMES); a check runs where its columns are given. Known
     accelerators and published architectures are recognised by name.

@@ -161,7 +161,8 @@ def _matrices(block: Mixer | FeedForward, model: Architecture) -> Any:
     """Weights of the matrices of one layer, resting experts too; the router keeps its 16 bits."""
     layer = tally(block, model.width)
     if not isinstance(block, Experts):
-        return layer.matmul
+        kept = model.weights is not None and model.weights.experts_only
+        return 0 if kept else layer.matmul
     one = (3 if block.gated else 2) * model.width * block.hidden
     router = model.width * (block.experts + block.shared_gate)
     return layer.matmul - router + (block.experts - block.top_k) * one

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isoflop.cost.facts import accelerators
+from isoflop.tables.columns import plain
+from isoflop.tables.reading import columns_of
+from isoflop.tables.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,17 +22,19 @@ if TYPE_CHECKING:
 
 # What a column is called here, and by whom else.
 NAMES = {
-    "run": ("run", "name", "id"),
+    "run": ("run", "run_name", "run_id", "name", "id"),
     "model": ("model", "model_key", "architecture"),
-    "params": ("params", "n_total", "n_params", "parameters", "params_total"),
+    "params": ("params", "n_total", "n_params", "num_params", "parameters", "params_total",
+               "total_params", "model_size", "N"),
     "active_params": ("active_params", "n_active", "params_active"),
     "params_convention": ("params_convention", "params_kind"),
-    "tokens": ("tokens", "d_tokens", "train_tokens"),
+    "tokens": ("tokens", "n_tokens", "num_tokens", "d_tokens", "train_tokens", "training_tokens",
+               "D"),
     "accelerator": ("accelerator", "hardware", "chip", "gpu", "device"),
     "chips": ("chips", "n_chips", "gpus", "n_gpus"),
     "chip_hours": ("chip_hours", "gpu_hours"),
     "days": ("days", "wall_days"),
-    "train_flops": ("train_flops", "reported_train_flops", "flops"),
+    "train_flops": ("train_flops", "training_flops", "reported_train_flops", "flops", "C"),
     "flops_convention": ("flops_convention",),
     "utilisation": ("utilisation", "utilization", "reported_utilisation"),
     "utilisation_kind": ("utilisation_kind", "utilization_kind"),
@@ -43,7 +48,7 @@ NAMES = {
     "usd": ("usd", "cost_usd"),
     "six_nd": ("six_nd", "our_6ND"),
     "effective": ("effective", "our_6ND_over_chip_hours_peak"),
-}
+}  # fmt: skip
 TEXT = ("run", "model", "params_convention", "accelerator", "flops_convention", "utilisation_kind",
         "precision")  # fmt: skip
 NUMBER = re.compile(r"\s*[-+]?(\d[\d,_]*\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
@@ -59,8 +64,6 @@ class Row:
     numbers: Mapping[str, float | None]
     columns: Mapping[str, str]
     chip: Accelerator | None
-    chip_note: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, name: str) -> float | None:
         """A number by our name."""
@@ -115,22 +118,27 @@ def read_table(path: str | Path) -> dict[str, list[str]]:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def rows(table: Mapping[str, Sequence[Any]]) -> list[Row]:
-    """Rows of a table of columns; a column that is under no known name is left alone."""
-    given = {str(name): values for name, values in table.items()}
+def rows(table: Any) -> list[Row]:
+    """Rows of a dict of columns, list of dicts, data frame or Runs.
+
+    A column that is under no known name is left alone.
+    """
+    given = columns_of(table.data if isinstance(table, Runs) else table)
+    plain_names = {_plain(header): header for header in given}
     columns = {}
     for ours, names in NAMES.items():
-        found = [name for name in names if name in given]
+        found = [plain_names[name] for name in map(_plain, names) if name in plain_names]
         if found:
             columns[ours] = found[0]
-    sizes = {name: len(given[name]) for name in columns.values()}
-    if not sizes:
+    if not columns:
         raise ValueError("no column of the table is known: lint reads "
                          + ", ".join(names[0] for names in NAMES.values()))  # fmt: skip
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"columns differ in length: {sizes}")
-    count = next(iter(sizes.values()))
+    count = len(next(iter(given.values())))
     return [_row(index, given, columns) for index in range(count)]
+
+
+def _plain(name: str) -> str:
+    return name if len(name) == 1 else plain(name)
 
 
 def _row(index: int, given: Mapping[str, Sequence[Any]], columns: dict[str, str]) -> Row:
