@@ -1,0 +1,96 @@
+"""Coordinates for sums and products of powers of several columns, with exact derivatives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from isoflop.laws import links
+from isoflop.laws.coordinates import Chart, Linear, Linked
+from isoflop.laws.pretrain import floored, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from isoflop.law import Param
+
+    Array = NDArray[np.float64]
+
+SIZE = 40.0  # largest |ln| of a term at the middle of the runs
+
+
+class Term(NamedTuple):
+    """amplitude x prod_j exp(sign_j exponent_j x_j); powers holds (exponent, sign, x of (n,))."""
+
+    amplitude: str
+    powers: tuple[tuple[str, float, Array], ...]
+
+
+def sum_chart(params: Sequence[Param], floor: str, terms: Sequence[Term]) -> Chart:
+    """Coordinates of floor + a sum of terms: log amplitudes at the middle of the runs."""
+    at = {p.name: k for k, p in enumerate(params)}
+    n = len(terms[0].powers[0][2])
+    return Chart(
+        atoms=(Linear(np.ones((n, 1)), (at[floor],)), *(_atom(t, at) for t in terms)),
+        link=links.floored_sum_linked,
+        link_value=links.floored_sum,
+        terms=floored,
+        floor=at[floor],
+        amplitudes=tuple((at[t.amplitude],) for t in terms),
+        **_box(params, terms, at),
+    )
+
+
+def product_chart(params: Sequence[Param], term: Term) -> Chart:
+    """Coordinates of one product of powers, whose logarithm is linear in all of them."""
+    at = {p.name: k for k, p in enumerate(params)}
+    return Chart(
+        atoms=(_atom(term, at),),
+        link=lambda t: Linked(t[0], (np.ones_like(t[0]),), {(0, 0): np.zeros_like(t[0])}),
+        link_value=lambda t: t[0],
+        terms=lambda t: [np.exp(t[0])],
+        floor=None,
+        amplitudes=((at[term.amplitude],),),
+        **_box(params, (term,), at),
+    )
+
+
+def _box(params: Sequence[Param], terms: Sequence[Term], at: Mapping[str, int]) -> dict:
+    """Bounds, starts and the way to the paper's own coefficients and back."""
+    amplitudes = {t.amplitude for t in terms}
+    free = {at[p.name]: _between(p) for p in params if p.name not in amplitudes}
+    return {
+        "lower": np.array([-SIZE if p.name in amplitudes else p.low for p in params]),
+        "upper": np.array([SIZE if p.name in amplitudes else p.high for p in params]),
+        "to_params": lambda u: _shifted(u, terms, at, back=False),
+        "from_params": lambda v: _shifted(v, terms, at, back=True),
+        "starts": lambda count, seed: spread(count, free, seed=seed, size=len(params)),
+    }
+
+
+def _between(p: Param) -> Callable[[Array], Array]:
+    return lambda point: p.start[0] + (p.start[1] - p.start[0]) * point
+
+
+def _middle(x: Array) -> float:
+    return float(np.mean(np.unique(x)))
+
+
+def _atom(term: Term, at: Mapping[str, int]) -> Linear:
+    columns = [np.ones_like(term.powers[0][2])]
+    columns += [sign * (x - _middle(x)) for _, sign, x in term.powers]
+    index = (at[term.amplitude], *(at[name] for name, _, _ in term.powers))
+    return Linear(np.stack(columns, axis=-1), index)
+
+
+def _shifted(values: Array, terms: Sequence[Term], at: Mapping[str, int], *, back: bool) -> Array:
+    """Amplitudes between their log at the middle of the runs and the paper's own."""
+    out = np.array(values, dtype=float)
+    for t in terms:
+        k = at[t.amplitude]
+        shift = sum(sign * values[:, at[name]] * _middle(x) for name, sign, x in t.powers)
+        out[:, k] = np.log(values[:, k]) + shift if back else np.exp(values[:, k] - shift)
+    return out
