@@ -34,7 +34,7 @@ def diagnose(
     *,
     point: Solution,
     objective: Objective,
-    draws: Array,
+    lost: int,
     runs: Runs,
 ) -> dict[str, Any]:
     """All diagnostics of a fit as plain values, and under `distrust` the sentences they imply."""
@@ -57,7 +57,7 @@ def diagnose(
         "by_objective": _by_objective(law, columns, y, w),
         "dropped": _dropped(law, columns, y, w, r=r, point=point, objective=objective),
         "floor": _floor(law, columns, y, w),
-        "draws_lost": int(np.sum(~np.isfinite(draws).all(axis=1))),
+        "draws_lost": lost,  # refits that did not converge
     }
     return out | {"distrust": _distrust(out, point)}
 

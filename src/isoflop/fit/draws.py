@@ -20,6 +20,8 @@ def leverage(jacobian: Array, weights: Array) -> Array:
 
     jacobian: (n, p) of the log-prediction, columns of coordinates at a bound left out.
     """
+    if jacobian.shape[1] == 0:
+        return np.zeros(len(weights))
     root = np.sqrt(weights)[:, None]
     q, r = np.linalg.qr(jacobian * root)
     sound = np.abs(np.diag(r)) > 1e-12 * np.abs(np.diag(r)).max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from isoflop.law import Law
 from isoflop.laws import find
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from isoflop.fit.draws import Method
@@ -55,11 +58,13 @@ def fit(
     theta = point.coefficients[0]
     predicted = law.predict(point.coefficients, columns)[0]
     residuals = np.log(y / predicted)
-    redrawn = _redraw(
-        law, columns, y, w, point=point, objective=objective, draws=draws, method=method,
-        groups=None if groups is None else runs[groups], seed=seed,
-    )  # fmt: skip
-    kept = redrawn[np.isfinite(redrawn).all(axis=1)]
+    kept = np.empty((0, len(law.params)))
+    if draws:
+        redrawn = refits(
+            law, columns, y, w, coefficients=theta, objective=objective, draws=draws,
+            method=method, groups=None if groups is None else runs[groups], seed=seed,
+        )  # fmt: skip
+        kept = redrawn.coefficients[redrawn.converged]
     tail = (1 - level) / 2
     intervals = {
         name: (float(np.quantile(kept[:, k], tail)), float(np.quantile(kept[:, k], 1 - tail)))
@@ -81,7 +86,7 @@ def fit(
         certificate=_certificate(point),
         residuals=residuals,
         diagnostics=diagnose(
-            law, columns, y, w, point=point, objective=objective, draws=kept, runs=runs
+            law, columns, y, w, point=point, objective=objective, lost=draws - len(kept), runs=runs
         )
         if diagnostics
         else {},
@@ -107,37 +112,37 @@ def _certificate(point: Solution) -> str:
     return f"{point.agreed[0]} independent starts agree to 1e-9"
 
 
-def _redraw(
+def refits(
     law: Law,
-    columns: dict[str, Array],
+    columns: Mapping[str, Array],
     y: Array,
     w: Array,
     *,
-    point: Solution,
+    coefficients: Array,
     objective: Objective,
     draws: int,
-    method: Method,
-    groups: Any,
-    seed: int,
-) -> Array:
-    """(draws, p) refits; every one starts at the optimum and at its own least-squares optimum."""
-    if draws == 0:
-        return np.empty((0, len(law.params)))
+    method: Method = "wild",
+    groups: NDArray[Any] | None = None,
+    draft: bool = False,
+    seed: int = 0,
+) -> Solution:
+    """Refits of `draws` resampled tables, starting at `coefficients` (p,).
+
+    Wild draws flip the signs of the least-squares residuals, HC3-scaled: a narrow Huber fit
+    passes through as many runs as it has coefficients, its own residuals are too small.
+    """
     rng = np.random.default_rng(seed)
+    again = partial(solve, law, columns, objective=objective, warm=coefficients, draft=draft)
     if method == "wild":
-        hat = redraw.leverage(jacobian(law, columns, point), w)
-        predicted = law.predict(point.coefficients, columns)[0]
-        outputs = redraw.wild(predicted, np.log(y / predicted), hat, draws=draws, rng=rng)
-        solved = solve(law, columns, outputs, w, objective=objective, warm=point.coefficients[0])
-    elif method in ("pairs", "cluster"):
-        if method == "cluster" and groups is None:
+        smooth = solve(law, columns, y, w, objective=Objective("lsqlog"), warm=coefficients)
+        residuals = np.log(y / law.predict(smooth.coefficients, columns)[0])
+        hat = redraw.leverage(jacobian(law, columns, smooth), w)
+        predicted = law.predict(coefficients[None], columns)[0]
+        return again(redraw.wild(predicted, residuals, hat, draws=draws, rng=rng), w)
+    if method == "pairs":
+        return again(y, redraw.pairs(len(y), draws=draws, rng=rng) * w)
+    if method == "cluster":
+        if groups is None:
             raise ValueError("method 'cluster' needs groups: the name of the column to resample")
-        counts = (
-            redraw.pairs(len(y), draws=draws, rng=rng)
-            if method == "pairs"
-            else redraw.cluster(np.asarray(groups), draws=draws, rng=rng)
-        )
-        solved = solve(law, columns, y, counts * w, objective=objective, warm=point.coefficients[0])
-    else:
-        raise ValueError(f"no method {method!r}; choose wild, pairs or cluster")
-    return np.where(solved.converged[:, None], solved.coefficients, np.nan)
+        return again(y, redraw.cluster(groups, draws=draws, rng=rng) * w)
+    raise ValueError(f"no method {method!r}; choose wild, pairs or cluster")

@@ -122,7 +122,7 @@ def isoflop(
         if not valley.excluded:
             for name, found in minima.items():
                 found.append(
-                    _minima(part[name], _resampled(part, name, curve, (draws, rng)), curve)
+                    _minima(part[name], _resampled(part, name, curve, draws=draws, rng=rng), curve)
                 )
     trusted = [v for v in valleys if not v.excluded]
     if len(trusted) < 2:
@@ -246,10 +246,9 @@ def _minima(sizes: Array, losses: Array, curve: Curve) -> Array:
 
 
 def _resampled(
-    part: Mapping[str, Array], name: str, curve: Curve, random: tuple[int, np.random.Generator]
+    part: Mapping[str, Array], name: str, curve: Curve, *, draws: int, rng: np.random.Generator
 ) -> Array:
     """(draws, runs) losses with residuals of random sign, scaled for leverage (HC3)."""
-    draws, rng = random
     x, _ = _centred(part[name])
     design = np.vander(x, DEGREE[curve] + 1, increasing=True)
     q, _ = np.linalg.qr(design)

@@ -54,13 +54,15 @@ def solve(
     *,
     objective: Objective | None = None,
     warm: Array | None = None,
+    draft: bool = False,
     seed: int = 0,
 ) -> Solution:
     """Fit `law` to P problems over the same n runs.
 
     y: (n,) or (P, n) observed outputs, positive. weights: (P, n) or (n,): 0/1 for folds, counts
-    for resamples. warm: (P, p) or (p,) coefficients to start from in place of the global search
-    (a resample starts at the optimum of the whole table and at its own least-squares optimum).
+    for resamples. warm: (P, p) or (p,) coefficients to start from in place of the global search;
+    every problem starts at its own least-squares optimum too, and the better of the two counts.
+    draft: from `warm` alone and to 1e-6 of the objective, enough for draws that measure a spread.
     Raises ValueError where y is not positive and finite.
     """
     objective = objective or Objective()
@@ -81,7 +83,7 @@ def solve(
             parts.append(_search(chart, part, len(index), objective=objective, seed=seed))
         else:
             start = np.broadcast_to(begin, (count, begin.shape[1]))[index]
-            parts.append(_resume(chart, part, start, objective=objective))
+            parts.append(_resume(chart, part, start, objective=objective, draft=draft))
     minimum = _joined([m for m, _ in parts])
     agreed = np.concatenate([a for _, a in parts])
     edge = 1e-9 * (chart.upper - chart.lower)
@@ -136,7 +138,12 @@ def profile(
 
 
 def _search(
-    chart: Chart, problems: Problems, count: int, *, objective: Objective, seed: int
+    chart: Chart,
+    problems: Problems,
+    count: int,
+    *,
+    objective: Objective,
+    seed: int,
 ) -> tuple[Minimum, NDArray[np.int64]]:
     """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
     p = len(chart.lower)
@@ -156,7 +163,11 @@ def _search(
     order = np.argsort(rough.value.reshape(count, kept), axis=1)[:, :followed]
     pick = (np.arange(count)[:, None] * kept + order).ravel()
     ended = narrowed(
-        chart, _repeated(problems, count, followed), rough.u[pick], objective=objective
+        chart,
+        _repeated(problems, count, followed),
+        rough.u[pick],
+        objective=objective,
+        thorough=True,
     )
     value = ended.value.reshape(count, followed)
     winner = np.argmin(value, axis=1)
@@ -200,22 +211,25 @@ def _repeated(problems: Problems, count: int, times: int) -> Problems:
 
 
 def _resume(
-    chart: Chart, problems: Problems, start: Array, *, objective: Objective
+    chart: Chart, problems: Problems, start: Array, *, objective: Objective, draft: bool
 ) -> tuple[Minimum, NDArray[np.int64]]:
     """From given coordinates, and from the problem's own least-squares minimum: the better."""
-    direct = minimise(chart, problems, start, objective=objective, width=_first_width(objective))
-    if objective.width < _first_width(objective):
-        direct = narrowed(chart, problems, direct.u, objective=objective)
+    width, step = _first_width(objective), partial(minimise, chart, problems)
+    if draft:
+        first = step(
+            start, objective=objective, width=objective.width, tolerance=1e-6, iterations=40
+        )
+        return first, np.ones(len(start), np.int64)
+    first = step(start, objective=objective, width=width)
+    if objective.width < width:
+        first = narrowed(chart, problems, first.u, objective=objective)
     if objective.kind in ("lsq", "lsqlog"):
-        return direct, np.ones(len(start), np.int64)
-    smooth = minimise(
-        chart, problems, start, objective=Objective("lsqlog"), width=np.inf, tolerance=1e-8
-    )
+        return first, np.ones(len(start), np.int64)
+    smooth = step(start, objective=Objective("lsqlog"), width=np.inf, tolerance=1e-8)
     second = narrowed(chart, problems, smooth.u, objective=objective)
-    better = second.value < direct.value
-    out = _joined([direct, second])
-    pick = np.arange(len(start)) + len(start) * better
-    agree = np.abs(second.value - direct.value) <= AGREE * np.abs(direct.value)
+    out = _joined([first, second])
+    pick = np.arange(len(start)) + len(start) * (second.value < first.value)
+    agree = np.abs(second.value - first.value) <= AGREE * np.abs(first.value)
     return _at(out, pick), 1 + agree.astype(np.int64)
 
 
@@ -224,7 +238,12 @@ def _first_width(objective: Objective) -> float:
 
 
 def narrowed(
-    chart: Chart, problems: Problems, u: Array, *, objective: Objective, thorough: bool = False
+    chart: Chart,
+    problems: Problems,
+    u: Array,
+    *,
+    objective: Objective,
+    thorough: bool = False,
 ) -> Minimum:
     """Minimise through a falling sequence of half-widths down to the objective's own."""
     step = partial(minimise, chart, problems, objective=objective, thorough=thorough)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoflop.fit.draws import leverage, wild
+from isoflop.fit.fitting import refits
 from isoflop.fit.objective import Objective
-from isoflop.fit.solver import chart_of, solve
+from isoflop.fit.solver import solve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,22 +165,13 @@ def wild_draws(
     runs: Runs, member: Member, cut: float, *,
     coefficients: Array, objective: Objective, draws: int, seed: int,
 ) -> Array:  # fmt: skip
-    """(draws, p) refits below a cut with the signs of its residuals flipped at random (HC3)."""
-    law = member.law
+    """(draws, p) wild refits (HC3) of a member below a cut."""
     below = runs.where(member.fitted(runs["flops"], cut))
-    columns, weights = columns_of(below, law), weights_of(below)
-    y = np.asarray(below[law.output], dtype=float)
-    chart = chart_of(law, columns)
-    u = chart.from_params(coefficients[None])
-    inside = ((u > chart.lower) & (u < chart.upper))[0]
-    slopes = chart.expand(u)[1].jacobian()[0][:, inside]
-    predicted = law.predict(coefficients[None], columns)[0]
-    hat = leverage(slopes, weights) if inside.any() else np.zeros(len(y))
-    outputs = wild(
-        predicted, np.log(y / predicted), hat, draws=draws, rng=np.random.default_rng(seed)
-    )
-    solved = solve(law, columns, outputs, weights, objective=objective, warm=coefficients)
-    return solved.coefficients
+    y = np.asarray(below[member.law.output], dtype=float)
+    return refits(
+        member.law, columns_of(below, member.law), y, weights_of(below),
+        coefficients=coefficients, objective=objective, draws=draws, draft=True, seed=seed,
+    ).coefficients  # fmt: skip
 
 
 def columns_of(runs: Runs, law: Law) -> Mapping[str, Array]:
