@@ -210,6 +210,17 @@ def summaries(method: str, families: dict[str, list[Split]]) -> str:
     within = {k: [s for s in splits if not s[3]] for k, splits in families.items()}
     for title, chosen_splits in (("ALL SPLITS", families), ("NOT REFUSED", within)):
         lines.append("  " + summary(title, [s for part in chosen_splits.values() for s in part]))
+        without = [
+            np.array([s[:3] for k, part in chosen_splits.items() if k != left for s in part])
+            for left in chosen_splits
+        ]
+        means = [np.nanmean(w[:, 1]) for w in without if len(w)]
+        widths = [100 * np.nanmedian(w[:, 2]) for w in without if len(w)]
+        lines.append(
+            f"    leaving out any one sweep: mean 95% coverage {min(means, default=np.nan):.3f} to "
+            f"{max(means, default=np.nan):.3f}, median width {min(widths, default=np.nan):.2f}% "
+            f"to {max(widths, default=np.nan):.2f}%"
+        )
         once = [sweep_once(part) for part in chosen_splits.values()]
         lines.append("  " + summary(f"{title}, a sweep once", once))
     return "\n".join(lines)

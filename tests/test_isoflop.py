@@ -50,6 +50,19 @@ def test_llama3_frontier_of_the_digitised_points(llama3):
     assert float(found.tokens(3.8e25)) == pytest.approx(16.1e12, rel=0.01)
 
 
+@pytest.mark.parametrize(("name", "published"), [("marin-comma", 0.55), ("marin-dclm", 0.54)])
+def test_marin_exponents_of_tokens(name, published):
+    runs = public(name)
+    every = isoflop(runs, curve="parabola", draws=100)
+    assert every.tokens.exponent == pytest.approx(published, abs=0.025)
+    low, high = every.tokens.exponent_interval
+    assert low < published < high
+    # without the smallest budget, which has five runs where the others have ten or more
+    ample = runs.where(runs["flops"] > 1.05 * runs["flops"].min())
+    found = isoflop(ample, curve="parabola", draws=20)
+    assert found.tokens.exponent == pytest.approx(published, abs=0.01)
+
+
 def test_a_symmetric_surface_gives_its_exponent_and_coefficient_back():
     for curve in ("parabola", "cubic"):
         found = isoflop(surface(), curve=curve, draws=50)

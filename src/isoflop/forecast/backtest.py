@@ -114,7 +114,7 @@ def backtest(
     members, left_out = members_of(runs, laws, windows)
     edges = candidate_cuts(flops)
     carry = carried(runs, members, edges)
-    outer = _outer(flops, edges, carry, cuts)
+    outer = _outer(flops, edges, carry=carry, cuts=cuts)
     outer = outer[[bool(np.sum(flops > c) >= hidden) for c in outer]]
     if not len(outer):
         raise ValueError(
@@ -132,7 +132,7 @@ def backtest(
                 runs, fits, cut=cut, inner=inner[cut], left_out=left_out,
                 objective=objective, rule=rule or Rule(), draws=draws, seed=seed,
             )  # fmt: skip
-            rows += _judged(runs, made, cut, tuple(levels))
+            rows += _judged(runs, made, levels=tuple(levels))
         except ValueError as error:
             refused[cut] = str(error)
     return Backtest(
@@ -144,6 +144,7 @@ def backtest(
 def _outer(
     flops: Array,
     edges: Array,
+    *,
     carry: NDArray[np.bool_],
     cuts: Sequence[float] | Literal["few", "every"],
 ) -> Array:
@@ -156,29 +157,27 @@ def _outer(
     return np.unique([edges[edges <= c].max() for c in wanted if (edges <= c).any()])
 
 
-def _judged(runs: Runs, made: Pool, cut: float, levels: tuple[float, ...]) -> list[BacktestRow]:
+def _judged(runs: Runs, made: Pool, *, levels: tuple[float, ...]) -> list[BacktestRow]:
     """The pool's row and one for each of its members."""
-    beyond = runs.where(runs["flops"] > cut)
+    beyond = runs.where(runs["flops"] > made.span.flops[1])
     columns = {k: beyond[k] for k in beyond.columns if beyond[k].dtype.kind == "f"}
-    observed = np.asarray(beyond[made.members[0].law.output], dtype=float)
-    rows = [_row(POOL, made.predict(columns), observed, columns["flops"], made, levels)]
+    predicted = {POOL: made.predict(columns)}
     for member in made.members:
-        alone = replace(made, members=(replace(member, weight=1.0),))
         try:
-            predicted = alone.predict(columns)
+            alone = replace(made, members=(replace(member, weight=1.0),))
+            predicted[member.name] = alone.predict(columns)
         except ValueError:
             continue  # extrapolates to no finite loss; the pool has dropped it too
-        rows.append(_row(member.name, predicted, observed, columns["flops"], made, levels))
-    return rows
+    return [_row(law, p, beyond, made=made, levels=levels) for law, p in predicted.items()]
 
 
 def _row(
-    law: str, predicted: Mixture, observed: Array, flops: Array, made: Pool,
-    levels: tuple[float, ...],
-) -> BacktestRow:  # fmt: skip
+    law: str, predicted: Mixture, beyond: Runs, *, made: Pool, levels: tuple[float, ...]
+) -> BacktestRow:
+    observed = np.asarray(beyond[made.members[0].law.output], dtype=float)
     middle = predicted.median()
     error = np.log(middle / observed)
-    decades = np.log10(flops / made.span.flops[1])
+    decades = np.log10(beyond["flops"] / made.span.flops[1])
     coverage, width = {}, {}
     for level in levels:
         low, high = predicted.interval(level)

@@ -97,7 +97,9 @@ class Pool:
         """
         flops = np.asarray(columns["flops"], dtype=float)
         decades = np.maximum(0.0, np.log10(flops / self.span.flops[1]))
-        parts = [(m, *components(m, columns, decades, self.rule)) for m in self.members]
+        parts = [
+            (m, *components(m, columns, decades=decades, rule=self.rule)) for m in self.members
+        ]
         kept = [p for p in parts if np.isfinite(p[1]).all() and np.isfinite(p[2]).all()]
         if not kept:
             raise ValueError("no law of the pool predicts a finite loss at this target")
@@ -183,7 +185,7 @@ def assemble(
         if reason:
             left_out[f.member.name] = reason
         else:
-            scored.append((f, _score(runs, f, cut, inner, rule=rule)))
+            scored.append((f, _score(runs, f, cut=cut, inner=inner, rule=rule)))
     if not scored:
         reasons = "; ".join(f"{k}: {v}" for k, v in left_out.items())
         raise ValueError(f"the {len(below)} runs of {runs.name!r} can carry no law: {reasons}")
@@ -225,7 +227,7 @@ def assemble(
 
 
 def components(
-    member: PoolMember, columns: Mapping[str, Any], decades: Array, rule: Rule
+    member: PoolMember, columns: Mapping[str, Any], *, decades: Array, rule: Rule
 ) -> tuple[Array, Array, Array]:
     """Location, scale and degrees of freedom of ln(loss) at each target of one member.
 
@@ -267,7 +269,9 @@ def _dropped(f: FoldFits, cut: float, inner: Array) -> str:
     return ""
 
 
-def _errors(runs: Runs, f: FoldFits, cut: float, inner: Array) -> list[tuple[Array, Array, float]]:
+def _errors(
+    runs: Runs, f: FoldFits, *, cut: float, inner: Array
+) -> list[tuple[Array, Array, float]]:
     """For each inner cut: ln(forecast / observed), decades beyond it, and the fit's variance."""
     flops, log_loss = runs["flops"], np.log(runs[f.member.law.output])
     out = []
@@ -278,9 +282,9 @@ def _errors(runs: Runs, f: FoldFits, cut: float, inner: Array) -> list[tuple[Arr
     return out
 
 
-def _score(runs: Runs, f: FoldFits, cut: float, inner: Array, *, rule: Rule) -> dict[str, float]:
+def _score(runs: Runs, f: FoldFits, *, cut: float, inner: Array, rule: Rule) -> dict[str, float]:
     """rms, bias and slope of a member over the inner folds, each fold counted once."""
-    folds = _errors(runs, f, cut, inner)
+    folds = _errors(runs, f, cut=cut, inner=inner)
     noise = float(f.residual_variance[f.at(cut)])
     if not folds:
         return {"rms": np.nan, "bias": np.nan, "slope": rule.slope}
