@@ -1,6 +1,7 @@
 """Ladders: strict TOML, costs that add up, the same table from any executor, slopes that show."""
 
 import errno
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -260,6 +261,23 @@ def test_the_ladder_survives_its_own_toml(ladder, tmp_path):
 
     (tmp_path / "again.toml").write_text(tomli_w.dumps(as_table(ladder)))
     assert read_ladder(tmp_path / "again.toml") == ladder
+
+
+def test_a_killed_worker_is_said_and_the_climb_continues(ladder, climbed, tmp_path):
+    def kill_workers(event):
+        if event["kind"] == "step":
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    slow = replace(ladder, rungs=(replace(ladder.rungs[0], tokens=(4096, 65_536)),))
+    cache = climbed[0] / "cache"
+    with pytest.raises(LabError, match="start again to continue"):
+        launch.run(slow, tmp_path / "killed", on_event=kill_workers, cache=cache)
+    launch.run(slow, tmp_path / "killed", cache=cache)
+    with ThreadPoolExecutor(1) as executor:
+        launch.run(slow, tmp_path / "whole", executor=executor, cache=cache)
+    killed, whole = (tables.table(tmp_path / name) for name in ("killed", "whole"))
+    assert all(killed[name] == whole[name] for name in set(whole) - TIMED)
 
 
 def test_workers_end_when_their_climb_is_killed(ladder, climbed, tmp_path):

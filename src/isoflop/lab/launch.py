@@ -14,6 +14,7 @@ from isoflop.lab.corpus import load_corpus
 from isoflop.lab.device import count_cores
 from isoflop.lab.files import LabError
 from isoflop.lab.model import flops_per_token
+from isoflop.lab.pool import open_pool
 from isoflop.lab.recipe import Ladder, Rung, as_table, read_ladder
 from isoflop.lab.train import Job, check_enough, read_result, run_name, train_rung
 
@@ -37,8 +38,6 @@ def run(
     kind "step" (rung, run, step, steps, share, loss, tokens_per_second), "done" (run, loss) and
     "message" (text). Raises LabError after everything else has been trained, naming what failed.
     """
-    from isoflop.lab.pool import open_pool
-
     corpus, tokens_folder = load_corpus(ladder.corpus, ladder.tokenizer, cache=cache)
     rungs = [r for r in (*ladder.rungs, ladder.target) if ladder.role(r) in roles]
     for rung in rungs:
@@ -78,6 +77,8 @@ def claim_ladder(ladder: Ladder, folder: Path) -> None:
                 raise LabError(
                     f"{folder} holds a ladder with another {name}: choose another folder"
                 )
+        if held == ladder:
+            return
     files.write_bytes(path, tomli_w.dumps(as_table(ladder)).encode())
 
 
