@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from isoflop.cost import count, from_config
+from isoflop.cost import count, from_config, weight_bytes
 
 
 def dense(kind, layers, width, heads, kv_heads, ff, vocab, **more):
@@ -157,6 +157,32 @@ MODELS = {
                     "state_size": 128, "tie_word_embeddings": True},
     "Jamba-v0.1": dense("jamba", 32, 4096, 32, 8, 14336, 65536, num_experts=16,
                         num_experts_per_tok=2, mamba_dt_rank=256),
+    "Llama-4-Scout text": dense("llama4_text", 48, 5120, 40, 8, 8192, 202048, head_dim=128,
+                                intermediate_size_mlp=16384, num_local_experts=16,
+                                num_experts_per_tok=1, interleave_moe_layer_step=1),
+    "Llama-4-Maverick text": dense("llama4_text", 48, 5120, 40, 8, 8192, 202048, head_dim=128,
+                                   intermediate_size_mlp=16384, num_local_experts=128,
+                                   num_experts_per_tok=1, interleave_moe_layer_step=2),
+    "Kimi-Linear-48B-A3B": dense("kimi_linear", 27, 2304, 32, 32, 9216, 163840,
+                                 **latent(None, 512, 128, 64, 128), num_experts=256,
+                                 num_experts_per_token=8, num_shared_experts=1,
+                                 moe_intermediate_size=1024, linear_num_heads=32,
+                                 linear_head_dim=128, linear_conv_kernel_dim=4,
+                                 layer_types=[*pattern(24, 4, near="linear_attention"),
+                                              *["linear_attention"] * 2, "full_attention"],
+                                 mlp_layer_types=["dense"] + ["sparse"] * 26),
+    "Nemotron-H-8B": dense("nemotron_h", 52, 4096, 32, 8, 21504, 131072, head_dim=128,
+                           mamba_num_heads=128, mamba_head_dim=64, ssm_state_size=128, n_groups=8,
+                           layers_block_type=(["linear_attention", "mlp"] * 24
+                                              + ["full_attention", "mlp"] * 2)),
+    "Falcon-H1-7B": dense("falcon_h1", 44, 3072, 12, 2, 12288, 130048, head_dim=128,
+                          mamba_d_ssm=3072, mamba_n_heads=24, mamba_d_head=128,
+                          mamba_d_state=256, mamba_n_groups=1),
+    "Granite-4.0-H-Tiny": dense("granitemoehybrid", 40, 1536, 12, 4, 512, 100352,
+                                num_local_experts=64, num_experts_per_tok=6,
+                                shared_intermediate_size=1024, mamba_n_heads=48,
+                                mamba_d_head=64, mamba_d_state=128, mamba_n_groups=1,
+                                layer_types=pattern(40, 10, near="linear_attention")),
     "LFM2-1.2B": dense("lfm2", 16, 2048, 32, 8, 12288, 65536,
                        full_attn_idxs=[2, 5, 8, 10, 12, 14]),
 }  # fmt: skip
@@ -184,6 +210,63 @@ def test_count_equals_the_module_to_the_digit(name, transformers):
     assert count(from_config(MODELS[name])).total == theirs
     written = json.loads(json.dumps(config.to_dict()))
     assert count(from_config(written)).total == theirs
+
+
+HUB = {
+    # as the files on the hub are written, with what they carry beside the sizes
+    "gpt2": (124439808, {
+        "model_type": "gpt2", "activation_function": "gelu_new", "n_ctx": 1024, "n_embd": 768,
+        "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257, "attn_pdrop": 0.1,
+        "task_specific_params": {"text-generation": {"do_sample": True}}}),
+    "opt-350m": (331196416, {
+        "model_type": "opt", "activation_dropout": 0.0, "do_layer_norm_before": False,
+        "ffn_dim": 4096, "hidden_size": 1024, "init_std": 0.02, "max_position_embeddings": 2048,
+        "num_attention_heads": 16, "num_hidden_layers": 24, "prefix": "</s>", "vocab_size": 50272,
+        "word_embed_proj_dim": 512}),
+    "bloom": (176247271424, {
+        "model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112,
+        "vocab_size": 250880, "offset_alibi": 100, "seq_length": 2048, "skip_bias_add": True,
+        "masked_softmax_fusion": True, "pretraining_tp": 4}),
+    "falcon-7b": (6921720704, {
+        "model_type": "falcon", "alibi": False, "bias": False, "hidden_size": 4544,
+        "multi_query": True, "new_decoder_architecture": False, "num_attention_heads": 71,
+        "num_hidden_layers": 32, "parallel_attn": True, "vocab_size": 65024}),
+    "starcoder2-3b": (3030371328, {
+        "model_type": "starcoder2", "activation_function": "gelu", "hidden_size": 3072,
+        "intermediate_size": 12288, "mlp_type": "default", "norm_type": "layer_norm",
+        "num_attention_heads": 24, "num_hidden_layers": 30, "num_key_value_heads": 2,
+        "sliding_window": 4096, "use_bias": True, "vocab_size": 49152}),
+    "mamba-2.8b-hf": (2768345600, {
+        "model_type": "mamba", "conv_kernel": 4, "d_inner": 5120, "d_model": 2560, "expand": 2,
+        "fused_add_norm": True, "hidden_size": 2560, "intermediate_size": 5120, "n_layer": 64,
+        "num_hidden_layers": 64, "pad_vocab_size_multiple": 8, "rms_norm": True, "ssm_cfg": {},
+        "state_size": 16, "time_step_rank": 160, "use_bias": False, "vocab_size": 50280}),
+    "gemma-3-1b": (999885952, {
+        "model_type": "gemma3_text", "attn_logit_softcapping": None, "head_dim": 256,
+        "cache_implementation": "hybrid", "hidden_size": 1152, "intermediate_size": 6912,
+        "num_attention_heads": 4, "num_hidden_layers": 26, "num_key_value_heads": 1,
+        "query_pre_attn_scalar": 256, "rope_local_base_freq": 10000, "sliding_window": 512,
+        "sliding_window_pattern": 6, "vocab_size": 262144}),
+    "gpt-neox-20b": (20554567680, {
+        "model_type": "gpt_neox", "attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0,
+        "hidden_size": 6144, "intermediate_size": 24576, "num_attention_heads": 64,
+        "num_hidden_layers": 44, "rotary_emb_base": 10000, "rotary_pct": 0.25,
+        "tie_word_embeddings": False, "vocab_size": 50432}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_files_as_the_hub_holds_them(name):
+    total, config = HUB[name]
+    assert count(from_config(config)).total == total
+
+
+def test_stored_bytes_of_quantised_releases():
+    v3 = MODELS["DeepSeek-V3"] | {"quantization_config": {
+        "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]}}  # fmt: skip
+    oss = MODELS["gpt-oss-20b"] | {"quantization_config": {"quant_method": "mxfp4"}}
+    assert weight_bytes(from_config(oss)) == 13761264768
+    assert weight_bytes(from_config(v3)) == pytest.approx(673.15e9, rel=1e-4)
 
 
 def test_at_least_thirty_architectures_of_many_families_are_compared():

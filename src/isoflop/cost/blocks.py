@@ -70,7 +70,9 @@ class Linear:
     and writes the difference (DeltaNet, Gated DeltaNet). `conv` is the width of the short causal
     convolution over queries, keys and values (0: none). `scalar_gates` counts per-head scalars
     projected from the input (decay, write strength), `scalars` per-head learned constants.
-    `chunk` is the block length of the parallel form used in training.
+    `gate_rank` makes the output gate low-rank (0: a full matrix); `channel_decay` adds a decay
+    per key channel through a projection of that rank (GLA, Kimi Delta Attention). `chunk` is the
+    block length of the parallel form used in training.
     """
 
     count: Size
@@ -81,6 +83,8 @@ class Linear:
     conv: Size = 0
     rule: Literal["additive", "delta"] = "delta"
     out_gate: bool = True
+    gate_rank: Size = 0
+    channel_decay: bool = False
     scalar_gates: Size = 2
     scalars: Size = 2
     norm: Literal["none", "head", "full"] = "head"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop.cost.architecture import Architecture, Quantized
 from isoflop.cost.blocks import Attention, Experts, FeedForward, Latent, Mixer, Mlp
 from isoflop.cost.families import FAMILIES, Family, Flag
-from isoflop.cost.hybrids import RECURRENT, recurrent
+from isoflop.cost.hybrids import RECURRENT, nemotron_feedforwards, nemotron_kinds, recurrent
 from isoflop.cost.keys import IRRELEVANT
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ def _read(keys: Keys, family: Family, kind: str) -> Architecture:
                      "num_key_value_heads")
     }  # fmt: skip
     width = keys.need(name["hidden_size"])
-    layers = keys.need(name["num_hidden_layers"])
+    layers = (
+        len(nemotron_kinds(keys)) if kind == "nemotron_h" else keys.need(name["num_hidden_layers"])
+    )
     mixers = _mixers(keys, family, kind, name, width, layers)
     norms = family.norms
     if kind == "falcon":
@@ -199,7 +201,8 @@ def _latent(keys: Keys, family: Family, count: int, heads: int) -> tuple[Latent,
     """Latent layers; those whose sparse indexer is shared with an earlier layer come apart."""
     for derived in ("head_dim", "qk_head_dim", "num_key_value_heads"):
         keys(derived)
-    if set(keys("layer_types", ())) - {"indexed_attention", "full_attention"}:
+    known = {"indexed_attention", "full_attention", "linear_attention"}
+    if set(keys("layer_types", ())) - known:
         raise ValueError(f"config.json key 'layer_types' = {keys('layer_types')} is not understood")
     borrowed = sum(kind == "shared" for kind in keys("indexer_types", ()))
     latent = Latent(
@@ -251,6 +254,9 @@ def _feedforwards(keys: Keys, family: Family, kind: str, name: dict[str, str], w
                   layers: int) -> tuple[FeedForward, ...]:  # fmt: skip
     if kind in ("mamba", "mamba2", "falcon_mamba"):
         return ()
+    if kind == "nemotron_h":
+        keys("num_hidden_layers")
+        return nemotron_feedforwards(keys)
     wide = keys(name["intermediate_size"])
     if wide is None:
         if kind not in ("gpt2", "gptj", "bloom", "gpt_bigcode", "falcon") and not family.routed:
@@ -271,6 +277,7 @@ def _feedforwards(keys: Keys, family: Family, kind: str, name: dict[str, str], w
     shared = keys(routed.shared_hidden, 0) if routed.shared_hidden else 0
     if routed.shared_count:
         shared = (keys(routed.shared_count) or 0) * hidden
+    shared = shared or routed.shared_fixed * hidden
     mixture = Experts(
         count=sparse,
         experts=experts,
@@ -289,12 +296,15 @@ def _feedforwards(keys: Keys, family: Family, kind: str, name: dict[str, str], w
 def _sparse(keys: Keys, family: Family, layers: int) -> int:
     """How many layers hold experts."""
     listed = keys("mlp_layer_types")
+    sparse = keys("moe_layers")
     first = keys(family.routed.dense_first, 0) if family.routed and family.routed.dense_first else 0
-    step = keys("decoder_sparse_step|moe_layer_freq", 1)
+    step = keys("decoder_sparse_step|moe_layer_freq|interleave_moe_layer_step", 1)
     dense = set(keys("mlp_only_layers", ()))
     period, offset = keys("expert_layer_period", 1), keys("expert_layer_offset", 0)
     if listed is not None:
         return sum(kind == "sparse" for kind in listed)
+    if sparse is not None:
+        return len(sparse)
     return sum(
         layer >= first and (layer + 1) % step == 0 and layer not in dense
         and layer % period == offset

@@ -194,9 +194,15 @@ def _latent(block: Latent, width: Size) -> Tally:
 def _linear(block: Linear, width: Size) -> Tally:
     keys = block.key_heads * block.key_dim
     values = block.heads * block.value_dim
-    outer = 2 * keys + (3 if block.out_gate else 2) * values
+    low = _some(block.gate_rank)
+    outer = 2 * keys + (3 if block.out_gate and not low else 2) * values
     matmul = width * (outer + block.scalar_gates * block.heads)
+    if low:
+        gated = block.out_gate * (width + values) + block.channel_decay * (width + keys)
+        matmul = matmul + block.gate_rank * gated
     extra = block.conv * (2 * keys + values) + block.scalars * block.heads
+    if block.channel_decay:
+        extra = extra + keys
     if block.norm != "none":
         extra = extra + (values if block.norm == "full" else block.value_dim)
     return Tally(matmul + extra, matmul + extra, matmul)

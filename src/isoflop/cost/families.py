@@ -18,12 +18,16 @@ Flag = bool | str
 
 @dataclass(frozen=True, kw_only=True)
 class Routed:
-    """Under which keys a family writes its mixture of experts; "" where it has no such size."""
+    """Under which keys a family writes its mixture of experts; "" where it has no such size.
+
+    `shared_fixed` counts shared experts that the family always has.
+    """
 
     experts: str
     top_k: str = "num_experts_per_tok"
     hidden: str = "moe_intermediate_size"
     shared_count: str = ""
+    shared_fixed: int = 0
     shared_hidden: str = ""
     dense_first: str = ""
     shared_gate: bool = False
@@ -85,6 +89,11 @@ QWEN_SHARED = Routed(
     shared_gate=True,
 )
 MIXTRAL_EXPERTS = Routed(experts="num_local_experts|num_experts", hidden="intermediate_size")
+FALCON_H1_SCALES = (
+    "lm_head_multiplier", "mlp_multipliers", "key_multiplier", "attention_out_multiplier",
+    "attention_in_multiplier", "ssm_multipliers", "ssm_in_multiplier", "ssm_out_multiplier",
+    "mamba_norm_before_gate",
+)  # fmt: skip
 BIAS = "attention_bias"
 
 LLAMA = Family(qkv_bias=BIAS, out_bias=BIAS, mlp_bias="mlp_bias")
@@ -333,4 +342,49 @@ FAMILIES: dict[str, Family] = {
     ),
     "bamba": Family(qkv_bias=BIAS, out_bias=BIAS, mlp_bias="mlp_bias"),
     "lfm2": Family(qk_norm="head", tied=True),
+    "hunyuan_v1_dense": Family(qkv_bias=BIAS, out_bias=BIAS, qk_norm="head"),
+    "arcee": Family(qkv_bias=BIAS, out_bias=BIAS, mlp_bias="mlp_bias", gated=False),
+    "helium": Family(qkv_bias=BIAS, mlp_bias="mlp_bias", default={"head_dim": 128}),
+    "llama4_text": Family(
+        qkv_bias=BIAS,
+        out_bias=BIAS,
+        routed=Routed(experts="num_local_experts", hidden="intermediate_size", shared_fixed=1),
+        names={"intermediate_size": "intermediate_size_mlp"},
+        ignored=("use_qk_norm", "attn_temperature_tuning", "floor_scale", "attn_scale"),
+    ),
+    "granitemoehybrid": Family(
+        qkv_bias=BIAS,
+        out_bias=BIAS,
+        routed=Routed(
+            experts="num_local_experts",
+            hidden="intermediate_size",
+            shared_hidden="shared_intermediate_size",
+        ),
+        names={"intermediate_size": "shared_intermediate_size"},
+    ),
+    "falcon_h1": Family(
+        qkv_bias=BIAS,
+        out_bias=BIAS,
+        mlp_bias="mlp_bias",
+        expects={"projectors_bias": False},
+        default={"mamba_rms_norm": False},
+        ignored=FALCON_H1_SCALES,
+    ),
+    "nemotron_h": Family(
+        qkv_bias=BIAS,
+        out_bias=BIAS,
+        norms=1,
+        expects={"mamba_proj_bias": False},
+        ignored=("mamba_ssm_cache_dtype", "moe_shared_expert_overlap", "mtp_layers_block_type"),
+    ),
+    "kimi_linear": replace(
+        DEEPSEEK,
+        routed=Routed(
+            experts="num_experts",
+            top_k="num_experts_per_token",
+            shared_count="num_shared_experts",
+            dense_first="first_k_dense_replace",
+            correction_bias=True,
+        ),
+    ),
 }

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isoflop.cost.blocks import Linear, Mixer, Selective, ShortConv, StateSpace
+from isoflop.cost.blocks import (
+    Experts,
+    FeedForward,
+    Linear,
+    Mixer,
+    Mlp,
+    Selective,
+    ShortConv,
+    StateSpace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
 RECURRENT = ("mamba", "falcon_mamba", "mamba2", "jamba", "bamba", "qwen3_next", "qwen3_5_text",
-             "qwen3_5_moe_text", "olmo_hybrid", "minimax", "lfm2")  # fmt: skip
+             "qwen3_5_moe_text", "olmo_hybrid", "minimax", "lfm2", "kimi_linear", "falcon_h1",
+             "granitemoehybrid", "nemotron_h")  # fmt: skip
 
 
 def recurrent(keys: Any, kind: str, width: int, layers: int) -> tuple[list[Mixer], int]:
@@ -24,7 +34,17 @@ def recurrent(keys: Any, kind: str, width: int, layers: int) -> tuple[list[Mixer
         case "jamba":
             return _jamba(keys, width, layers)
         case "bamba":
-            return _bamba(keys, width, layers)
+            return _mamba_layers(keys, width, layers - len(keys("attn_layer_indices", ())), layers)
+        case "granitemoehybrid":
+            keys("attention_bias|num_attention_heads|num_key_value_heads")  # unused if all Mamba
+            softmax = _listed(keys("layer_types", ["attention"] * layers), SOFTMAX)
+            return _mamba_layers(keys, width, layers - softmax, layers)
+        case "falcon_h1":  # both mixers stand side by side in every layer
+            return _mamba_layers(keys, width, layers, 2 * layers)
+        case "nemotron_h":
+            return _nemotron(keys)
+        case "kimi_linear":
+            return _split(keys, layers, "linear_attention", _kimi_delta(keys))
         case "minimax":
             return _split(keys, layers, "linear_attention", _lightning(keys, width))
         case "lfm2":
@@ -120,13 +140,20 @@ def _jamba(keys: Any, width: int, layers: int) -> tuple[list[Mixer], int]:
     return [mixer], softmax
 
 
-def _bamba(keys: Any, width: int, layers: int) -> tuple[list[Mixer], int]:
-    softmax = len(keys("attn_layer_indices", ()))
+SOFTMAX = ("attention", "full_attention", "*")
+
+
+def _listed(kinds: Any, names: tuple[str, ...]) -> int:
+    return sum(kind in names for kind in kinds)
+
+
+def _mamba_layers(keys: Any, width: int, count: int, layers: int) -> tuple[list[Mixer], int]:
+    """Mamba-2 layers of the families that write mamba_* keys; the rest of `layers` is attention."""
     heads = keys("mamba_n_heads", 128)
     head = keys("mamba_d_head", "auto")
-    inner = keys("mamba_expand", 2) * width
+    inner = keys("mamba_d_ssm", keys("mamba_expand", 2) * width)
     mixer = StateSpace(
-        count=layers - softmax,
+        count=count,
         heads=heads,
         head_dim=inner // heads if head == "auto" else head,
         state=keys("mamba_d_state", 256),
@@ -134,9 +161,71 @@ def _bamba(keys: Any, width: int, layers: int) -> tuple[list[Mixer], int]:
         conv=keys("mamba_d_conv", 4),
         bias=keys("mamba_proj_bias", False),
         conv_bias=keys("mamba_conv_bias", True),
+        norm=keys("mamba_rms_norm", True),
         chunk=keys("mamba_chunk_size", 256),
     )
-    return [mixer], softmax
+    return [mixer], layers - count
+
+
+def _kimi_delta(keys: Any) -> Callable[[int], Mixer]:
+    heads, head = keys.need("linear_num_heads"), keys.need("linear_head_dim")
+    return lambda count: Linear(
+        count=count,
+        heads=heads,
+        key_heads=heads,
+        key_dim=head,
+        value_dim=head,
+        conv=keys.need("linear_conv_kernel_dim"),
+        gate_rank=head,
+        channel_decay=True,
+        scalar_gates=1,
+        scalars=1,
+    )
+
+
+def nemotron_kinds(keys: Any) -> list[str]:
+    """What each layer is, from the list or from the pattern string of earlier configs."""
+    return list(keys("layers_block_type") or keys.need("hybrid_override_pattern"))
+
+
+def _nemotron(keys: Any) -> tuple[list[Mixer], int]:
+    kinds = nemotron_kinds(keys)
+    keys("expand")
+    mixer = StateSpace(
+        count=_listed(kinds, ("mamba", "linear_attention", "M")),
+        heads=keys.need("mamba_num_heads"),
+        head_dim=keys.need("mamba_head_dim"),
+        state=keys.need("ssm_state_size"),
+        groups=keys.need("n_groups"),
+        conv=keys("conv_kernel", 4),
+        bias=keys("use_bias", False),
+        conv_bias=keys("use_conv_bias", True),
+        chunk=keys("chunk_size", 128),
+    )
+    return [mixer], _listed(kinds, SOFTMAX)
+
+
+def nemotron_feedforwards(keys: Any) -> tuple[FeedForward, ...]:
+    """Its layers are a mixer or a feed-forward part, never both."""
+    kinds = nemotron_kinds(keys)
+    bias = keys("mlp_bias", False)
+    plain = Mlp(
+        count=_listed(kinds, ("mlp", "-")),
+        hidden=keys.need("intermediate_size"),
+        gated=False,
+        bias=bias,
+    )
+    sparse = _listed(kinds, ("moe", "E"))
+    routed = {
+        "experts": keys("n_routed_experts", 0),
+        "top_k": keys("num_experts_per_tok", 0),
+        "hidden": keys("moe_intermediate_size", 0),
+        "shared": keys("n_shared_experts", 0) * keys("moe_shared_expert_intermediate_size", 0),
+    }
+    if not sparse:
+        return (plain,)
+    mixture = Experts(count=sparse, gated=False, bias=bias, correction_bias=True, **routed)
+    return (plain, mixture)
 
 
 def _lfm2(keys: Any, layers: int) -> tuple[list[Mixer], int]:
