@@ -122,6 +122,53 @@ def page(
     _emit({"page": str(out)} if json else str(out), json)
 
 
+def cost(
+    model: Annotated[
+        str,
+        tyro.conf.Positional,
+        tyro.conf.arg(help="config.json, its folder, or a published name"),
+    ] = "",
+    tokens: Annotated[str | None, tyro.conf.arg(help="training tokens: 15T")] = None,
+    machine: Annotated[str | None, tyro.conf.arg(help="accelerator: H100-SXM")] = None,
+    chips: int = 1,
+    batch: Annotated[int, tyro.conf.arg(help="sequences decoded at once")] = 1,
+    sequence: Annotated[int, tyro.conf.arg(help="tokens of a sequence")] = 4096,
+    check: Annotated[bool, tyro.conf.arg(help="compare with every published figure known")] = False,
+    json: Json = False,
+) -> None:
+    """What an architecture costs: parameters, FLOPs, bytes, seconds, dollars, by convention."""
+    from isoflop import cost as room
+    from isoflop.units import parse
+
+    if check:
+        return _emit(room.check(), json)
+    if not model:
+        raise ValueError("cost needs a config.json, its folder, or the name of a published model")
+    path = Path(model)
+    return _emit(
+        room.cost(
+            room.from_config(path) if path.exists() else model,
+            None if tokens is None else parse(tokens),
+            machine=machine,
+            chips=chips,
+            batch=batch,
+            sequence=sequence,
+        ),
+        json,
+    )
+
+
+def lint(
+    runs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="CSV of training runs")],
+    json: Json = False,
+) -> None:
+    """Find what cannot be in a table of training runs: units, MFU, conventions, hours."""
+    from isoflop.cost import lint as check_table
+    from isoflop.cost import read_table
+
+    _emit(check_table(read_table(runs)), json)
+
+
 def climb(
     ladder: Annotated[str, tyro.conf.arg(help="laptop, phase, gpu, ci, or a TOML file")] = "laptop",
     folder: Annotated[
@@ -168,7 +215,7 @@ def _emit(result: Any, json: bool) -> None:
 
 VERBS = {
     "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
-    "page": page,
+    "page": page, "cost": cost, "lint": lint,
 }  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop import forecast as forecasting
 from isoflop.fit import fit
 from isoflop.fit.isoflop import isoflop
+from isoflop.forecast import backtest as run_backtest
+from isoflop.forecast import pool as make_pool
 from isoflop.laws import pretrain
 from isoflop.page.assemble import curve_of, law_fit, run_columns, valley_of
 from isoflop.page.report import (
@@ -31,6 +32,7 @@ from isoflop.units import show
 if TYPE_CHECKING:
     from isoflop.fit import Fit
     from isoflop.fit.isoflop import Isoflop
+    from isoflop.forecast import Backtest as Tested
     from isoflop.forecast import Forecast, Pool, Score
     from isoflop.tables import Runs
 
@@ -44,7 +46,7 @@ class Analysis:
     runs: Runs
     fits: tuple[Fit, ...]
     pool: Pool
-    backtest: forecasting.Backtest | None
+    backtest: Tested | None
     isoflop: Isoflop | None
     refused: Mapping[str, str]  # what the table cannot carry, and why
 
@@ -61,12 +63,12 @@ def analyse(runs: Runs, *, seed: int = 0) -> Analysis:
             fits.append(fit(runs, law, draws=300, seed=seed))
         except ValueError as reason:
             refused[law.name] = str(reason)
-    made = forecasting.pool(runs, seed=seed)
+    made = make_pool(runs, seed=seed)
     weight = {m.name: m.weight for m in made.members}
     fits.sort(key=lambda f: -weight.get(f.law.name, 0.0))
     back = valleys = None
     try:
-        back = forecasting.backtest(runs, seed=seed)
+        back = run_backtest(runs, seed=seed)
     except ValueError as reason:
         refused["backtest"] = str(reason)
     try:
