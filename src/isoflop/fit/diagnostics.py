@@ -35,6 +35,7 @@ def diagnose(
     point: Solution,
     objective: Objective,
     lost: int,
+    intervals: Mapping[str, tuple[float, float]],
     runs: Runs,
 ) -> dict[str, Any]:
     """All diagnostics of a fit as plain values, and under `distrust` the sentences they imply."""
@@ -59,7 +60,7 @@ def diagnose(
         "floor": _floor(law, columns, y, w),
         "draws_lost": lost,  # refits that did not converge
     }
-    return out | {"distrust": _distrust(out, point)}
+    return out | {"distrust": _distrust(out, point, intervals)}
 
 
 def _correlation(columns: Mapping[str, Array]) -> float | None:
@@ -166,7 +167,9 @@ def _floor(law: Law, columns: Mapping[str, Array], y: Array, w: Array) -> dict[s
     }
 
 
-def _distrust(d: Mapping[str, Any], point: Solution) -> list[str]:
+def _distrust(
+    d: Mapping[str, Any], point: Solution, intervals: Mapping[str, tuple[float, float]]
+) -> list[str]:
     """Sentences for what the numbers imply; empty where nothing stands out."""
     out = []
     if not point.certified[0]:
@@ -186,6 +189,13 @@ def _distrust(d: Mapping[str, Any], point: Solution) -> list[str]:
             f"residual rms {100 * d['rms']:.2g}% is over twice the seed noise "
             f"{100 * d['seed_noise']:.2g}%: the law misses something the runs show"
         )
+    for name, (low, high) in intervals.items():
+        found = [row["coefficients"][name] for row in d["by_objective"]]
+        if min(found) < low or max(found) > high:
+            out.append(
+                f"{name} depends on the loss function more than on the draws: {min(found):.4g} to "
+                f"{max(found):.4g}, interval {low:.4g} to {high:.4g}"
+            )
     strongest = d["influence"][0]
     if abs(strongest["shift_percent"]) > 1:
         out.append(

@@ -86,7 +86,15 @@ def fit(
         certificate=_certificate(point),
         residuals=residuals,
         diagnostics=diagnose(
-            law, columns, y, w, point=point, objective=objective, lost=draws - len(kept), runs=runs
+            law,
+            columns,
+            y,
+            w,
+            point=point,
+            objective=objective,
+            lost=draws - len(kept),
+            intervals=intervals,
+            runs=runs,
         )
         if diagnostics
         else {},
