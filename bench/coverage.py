@@ -7,7 +7,7 @@ bootstrap and resampled residuals, and for simple-scaling-laws (Python 3.12 or n
 
     python bench/coverage.py                      all sweeps
     python bench/coverage.py farseer-400 porian   those whose name starts so
-    python bench/coverage.py --slope 0.02         another prior slope (also --power, --folds)
+    python bench/coverage.py --slope 0.02         another rule (--power, --folds, --unseen)
 
 The tables compiled by hand (porian, datablations) are read from the folder `tidy` beside the cache
 that ISOFLOP_DATA names; hidden runs of one sweep are dependent and the ten Porian recipes share
@@ -233,7 +233,7 @@ def main() -> None:
     for name, value in asdict(Rule()).items():
         arguments.add_argument(f"--{name}", type=float, default=value)
     given = arguments.parse_args()
-    rule = Rule(power=given.power, slope=given.slope, folds=given.folds)
+    rule = Rule(**{name: getattr(given, name) for name in asdict(Rule())})
     has_peer = importlib.util.find_spec("simple_scaling_laws") is not None
     if not has_peer:
         print("simple-scaling-laws is not installed (it needs Python 3.12 or newer): left out")

@@ -126,6 +126,11 @@ def test_two_budgets_leave_the_prior_in_charge():
     made = pool(few, (TIED, POWER), objective=FAST, draws=20, windows=(None,))
     assert len(made.cuts) < 3
     assert all(m.slope > 0.005 for m in made.members)
+    n = 1e7 * 2.0 ** np.arange(6)
+    bare = pool(runs_of(n, 20 * n, 2 + 50 * n**-0.3), (POWER,), objective=FAST, windows=(None,))
+    assert bare.cuts == ()
+    assert [m.slope for m in bare.members] == [Rule().unseen]
+    assert bare.span.decades == 0
     assert len(few) == len(params) == len(tokens)
 
 

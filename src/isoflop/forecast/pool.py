@@ -36,13 +36,17 @@ TRUSTED_FOLDS = 2  # folds it takes to prefer one law to another
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How laws are weighed and widened: weights rms^-power over the inner folds; `slope` is the
-    error per decade expected of a law before any fold is seen, worth `folds` folds.
+    """How laws are weighed and widened: weights are rms^-power over the inner folds.
+
+    slope: the error per decade expected of a law before its folds are seen, worth `folds` of
+    them. unseen: what takes its place where fewer than two folds could be scored: the laws of
+    such short tables have been off by 5% per decade and more.
     """
 
     power: float = 4.0
     slope: float = 0.01
     folds: float = 2.0
+    unseen: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +156,11 @@ def pool(
 
     The table is cut at up to six computes; a law is fitted below each and scored on the runs
     above it. Weights are rms^-4. The slope that widens a law per decade of extrapolation is the
-    mean square of its errors beyond noise, shrunk to 1% per decade with the weight of two cuts:
-    with no cut at all (a handful of runs on one or two budgets) laws count equally and that
-    prior, on Student t with two degrees of freedom, is all there is. A law enters twice where
-    the table spans more than a decade: fitted to everything and to the last decade of compute.
+    mean square of its errors beyond noise, shrunk to 1% per decade with the weight of two cuts.
+    Where fewer than two cuts can be scored (a handful of runs on one or two budgets) laws count
+    equally and 5% per decade, on Student t with two degrees of freedom, is all there is. A law
+    enters twice where the table spans more than a decade: fitted to everything and to the last
+    decade of compute.
     Raises ValueError where the table can carry no law.
     """
     objective = objective or Objective()
@@ -286,14 +291,15 @@ def _score(runs: Runs, f: FoldFits, *, cut: float, inner: Array, rule: Rule) -> 
     """rms, bias and slope of a member over the inner folds, each fold counted once."""
     folds = _errors(runs, f, cut=cut, inner=inner)
     noise = float(f.residual_variance[f.at(cut)])
+    prior = rule.slope if len(folds) >= TRUSTED_FOLDS else rule.unseen
     if not folds:
-        return {"rms": np.nan, "bias": np.nan, "slope": rule.slope}
+        return {"rms": np.nan, "bias": np.nan, "slope": prior}
     squares = float(np.mean([np.mean(e**2) for e, _, _ in folds]))
     drift = squares - noise
     distance = float(np.mean([np.mean(d**2) for _, d, _ in folds]))
     slope = max(0.0, drift) / distance
     count = len(folds)
-    shrunk = (rule.folds * rule.slope**2 + count * slope) / (rule.folds + count)
+    shrunk = (rule.folds * prior**2 + count * slope) / (rule.folds + count)
     return {
         "rms": float(np.sqrt(squares)),
         "bias": float(np.mean([np.mean(e) for e, _, _ in folds])),
