@@ -1,0 +1,123 @@
+"""Scores of confidence: Brier and its parts, ECE, AUROC, risk-coverage; ties are never ordered.
+
+Every function takes counts by distinct confidence and broadcasts over resamples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from isoflop.knowing.levels import Levels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+Binning = Literal["width", "mass", "distinct"]
+
+
+def brier(levels: Levels) -> Array:
+    """Mean squared distance of confidence from what came true: 0 is perfect, q = 1/2 gives 1/4."""
+    loss = levels.right * (1 - levels.q) ** 2 + levels.wrong * levels.q**2
+    return loss.sum(axis=-1) / levels.total
+
+
+def brier_parts(levels: Levels) -> tuple[Array, Array, Array]:
+    """Reliability, resolution, uncertainty: Brier = REL - RES + UNC exactly.
+
+    Over distinct confidences, not bins (Murphy 1973, eq. 12), so there is no remainder.
+    """
+    count, total = levels.count, levels.total[..., None]
+    with np.errstate(invalid="ignore"):
+        rate = np.where(count > 0, levels.right / count, levels.q)
+    accuracy = levels.accuracy[..., None]
+    reliability = (count * (levels.q - rate) ** 2 / total).sum(axis=-1)
+    resolution = (count * (rate - accuracy) ** 2 / total).sum(axis=-1)
+    return reliability, resolution, levels.accuracy * (1 - levels.accuracy)
+
+
+def ece(levels: Levels, bins: int = 10, binning: Binning = "width") -> Array:
+    """Mean gap between confidence and accuracy over bins, each open below and closed above.
+
+    width: equal steps of confidence (0.1 with 10 bins). mass: edges at quantiles of the
+    confidences, equal confidences kept together. distinct: every confidence its own bin. The
+    figure depends on the bins and is 0 for a model that always claims its accuracy: no headline.
+    """
+    if binning == "distinct":
+        place = np.arange(len(levels.q))
+    else:
+        if bins < 1:
+            raise ValueError(f"bins is {bins}; one at least is due")
+        if binning == "mass" and levels.right.ndim > 1:
+            raise ValueError("bins of equal mass belong to one table, not to its resamples")
+        steps = np.linspace(0, 1, bins + 1)
+        edges = steps if binning == "width" else weighted_quantiles(levels, steps)
+        place = np.searchsorted(edges[1:-1], levels.q)
+    gap = levels.right - levels.count * levels.q
+    member = (place[:, None] == np.unique(place)).astype(float)
+    return np.abs(gap @ member).sum(axis=-1) / levels.total
+
+
+def weighted_quantiles(levels: Levels, shares: Array) -> Array:
+    """Quantiles of one table's confidences, interpolated between neighbours."""
+    count = levels.count[::-1]
+    position = shares * (count.sum() - 1)
+    last = np.cumsum(count) - 1
+    low, high = (np.searchsorted(last, f(position) - 1e-9) for f in (np.floor, np.ceil))
+    q = levels.q[::-1]
+    fraction = position - np.floor(position)
+    return q[low] + fraction * (q[high] - q[low])
+
+
+def auroc(levels: Levels) -> Array:
+    """The chance that a right answer has more confidence than a wrong one, ties counting half.
+
+    NaN where all answers are right or all are wrong.
+    """
+    below = np.cumsum(levels.wrong[..., ::-1], axis=-1)[..., ::-1] - levels.wrong
+    wins = (levels.right * (below + levels.wrong / 2)).sum(axis=-1)
+    pairs = levels.right.sum(axis=-1) * levels.wrong.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, wins / pairs, np.nan)
+
+
+def risk_coverage(levels: Levels) -> tuple[Array, Array]:
+    """Share answered and error among those, when questions are answered down to each confidence."""
+    answered = np.cumsum(levels.count, axis=-1)
+    with np.errstate(invalid="ignore"):
+        risk = np.cumsum(levels.wrong, axis=-1) / answered
+    return answered / levels.total[..., None], risk
+
+
+def aurc(levels: Levels) -> Array:
+    """Mean error over all coverages k / n, k = 1..n; ties give their expectation in random order.
+
+    Within a tie of m questions with e errors the expected errors grow by e / m a question, so
+    the sum has a closed form in harmonic numbers.
+    """
+    count, wrong = levels.count, levels.wrong
+    after = np.cumsum(count, axis=-1)
+    before = after - count
+    errors = np.cumsum(wrong, axis=-1) - wrong
+    with np.errstate(invalid="ignore"):
+        rate = np.where(count > 0, wrong / count, 0.0)
+    return (
+        wrong + (errors - before * rate) * (_harmonic(after) - _harmonic(before))
+    ).sum(axis=-1) / levels.total  # fmt: skip
+
+
+def excess_aurc(levels: Levels) -> Array:
+    """AURC above that of the best order, all right answers before all wrong ones."""
+    right, wrong, total = levels.right.sum(axis=-1), levels.wrong.sum(axis=-1), levels.total
+    best = (wrong - right * (_harmonic(total) - _harmonic(right))) / total
+    return aurc(levels) - best
+
+
+def _harmonic(x: Array) -> Array:
+    """Harmonic numbers, also between the integers."""
+    from scipy.special import digamma
+
+    return digamma(x + 1.0) + np.euler_gamma
