@@ -5,7 +5,7 @@ import re
 import pytest
 
 from isoflop.cost import accelerator, accelerators, published, published_names, quotes, runs
-from isoflop.cost.facts import Accelerator, _values
+from isoflop.cost.facts import Accelerator, read_values
 
 DATE = re.compile(r"\d{4}(-\d{2})?(\.\.\d{4}(-\d{2})?)?$")
 
@@ -82,6 +82,6 @@ def test_every_published_architecture_builds():
 
 def test_a_broken_row_names_table_row_and_column():
     with pytest.raises(ValueError, match=r"x\.csv, row 'H1', column 'year'"):
-        _values(Accelerator, {"name": "H1", "year": "soon"}, "x.csv")
+        read_values(Accelerator, {"name": "H1", "year": "soon"}, "x.csv")
     with pytest.raises(ValueError, match="a column 'colour' that Accelerator has not"):
-        _values(Accelerator, {"name": "H1", "colour": "red"}, "x.csv")
+        read_values(Accelerator, {"name": "H1", "colour": "red"}, "x.csv")

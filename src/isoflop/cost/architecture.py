@@ -73,11 +73,11 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `architecture_from_json` reads them back."""
-        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        plain = {f.name: plain_value(getattr(self, f.name)) for f in fields(self)}
         for part in ("mixers", "feedforwards"):
             plain[part] = [
                 {"kind": type(block).__name__}
-                | {key: _plain(value) for key, value in asdict(block).items()}
+                | {key: plain_value(value) for key, value in asdict(block).items()}
                 for block in getattr(self, part)
             ]
         plain["weights"] = asdict(self.weights) if self.weights else None
@@ -121,7 +121,7 @@ def _strict(kind: Any, record: dict[str, Any]) -> Any:
     return kind(**arrays)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 

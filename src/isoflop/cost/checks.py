@@ -128,6 +128,7 @@ def _six_n_d(model: str, tokens: float, params: str = "total") -> Any:
 
 
 def _narayanan(
+    *,
     model: str,
     sequence: int,
     chips: int,
@@ -140,12 +141,13 @@ def _narayanan(
     return work.training * sequence * rate / chips / 1e12
 
 
-def _training_days(params: float, tokens: float, chips: int, tflops: float) -> float:
+def _training_days(*, params: float, tokens: float, chips: int, tflops: float) -> float:
     """8TP: hardware FLOPs of forward, recomputed forward and backward."""
     return days_at(8 * params * tokens, chips=chips, flops_per_chip=tflops * 1e12)
 
 
 def _utilisation(
+    *,
     model: str,
     sequence: int,
     chips: int,
@@ -162,7 +164,7 @@ def _utilisation(
 
 
 def _share_of_peak(
-    flops: float, seconds: float, chips: int, machine: str, peak_tflops: float = 0
+    *, flops: float, seconds: float, chips: int, machine: str, peak_tflops: float = 0
 ) -> Any:
     peak = peak_tflops * 1e12 or accelerator(machine).peak("bf16")
     return flops / (seconds * chips * peak)
@@ -209,6 +211,7 @@ def _checkpoint(model: str, unit: str, optimizer: str | None = None) -> Any:
 
 
 def _roofline_ms(
+    *,
     params: float,
     bytes_per_weight: float,
     cache_bytes: float,

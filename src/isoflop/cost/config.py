@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,37 +12,15 @@ from isoflop.cost.architecture import Architecture, Quantized
 from isoflop.cost.blocks import Attention, Experts, FeedForward, Latent, Mixer, Mlp
 from isoflop.cost.families import FAMILIES, Family, Flag
 from isoflop.cost.hybrids import RECURRENT, nemotron_feedforwards, nemotron_kinds, recurrent
-from isoflop.cost.keys import IRRELEVANT
+from isoflop.cost.keys import IRRELEVANT, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SLIDING = ("sliding_attention", "chunked_attention")
 FULL = ("full_attention", "attention")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """A config with the set of keys already read, so that the unread ones can be named."""
-
-    values: Mapping[str, Any]
-    read: set[str] = field(default_factory=set)
-
-    def __call__(self, names: str, default: Any = None) -> Any:
-        """The first of "a|b" that is present and not null, or the default."""
-        found = None
-        for name in names.split("|"):
-            self.read.add(name)
-            if found is None:
-                found = self.values.get(name)
-        return default if found is None else found
-
-    def need(self, names: str) -> Any:
-        """As a call, but absent is an error that names the key."""
-        value = self(names)
-        if value is None:
-            raise ValueError(f"config.json has no {names.replace('|', ' or ')!r}")
-        return value
+# Families whose feed-forward part is four times as wide as the model unless they say otherwise.
+FOUR_TIMES = ("gpt2", "gptj", "bloom", "gpt_bigcode", "falcon")
 
 
 def from_config(source: str | Path | Mapping[str, Any], **changes: Any) -> Architecture:
@@ -64,12 +42,13 @@ def from_config(source: str | Path | Mapping[str, Any], **changes: Any) -> Archi
             "Describe it with architecture(layers=..., width=..., ...) instead"
         )
     family = FAMILIES[kind]
-    keys = Keys({**family.default, **{k: v for k, v in config.items() if v is not None}})
+    given = {key: value for key, value in config.items() if value is not None}
+    keys = Keys(kind, {**family.default, **given}, family.names)
     for key, value in family.expects.items():
         if keys(key, value) != value:
             raise ValueError(f"config.json key {key!r} = {keys(key)!r} is not understood for "
                              f"model_type {kind!r}; only {value!r} is")  # fmt: skip
-    model = _read(keys, family, kind)
+    model = _read(keys, family)
     left = sorted(set(keys.values) - keys.read - IRRELEVANT - set(family.ignored))
     if left:
         raise ValueError(
@@ -101,17 +80,14 @@ def _flag(keys: Keys, flag: Flag) -> bool:
     return bool(keys(name, default == "true"))
 
 
-def _read(keys: Keys, family: Family, kind: str) -> Architecture:
-    name = {
-        part: family.names.get(part, part)
-        for part in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                     "num_key_value_heads")
-    }  # fmt: skip
-    width = keys.need(name["hidden_size"])
-    layers = (
-        len(nemotron_kinds(keys)) if kind == "nemotron_h" else keys.need(name["num_hidden_layers"])
-    )
-    mixers = _mixers(keys, family, kind, name, width, layers)
+def _read(keys: Keys, family: Family) -> Architecture:
+    kind, width = keys.kind, keys.need("hidden_size")
+    layers = keys("num_hidden_layers")
+    if kind == "nemotron_h":
+        layers = len(nemotron_kinds(keys))
+    elif layers is None:
+        layers = keys.need("num_hidden_layers")
+    mixers = _mixers(keys, family, layers)
     norms = family.norms
     if kind == "falcon":
         norms = _falcon_norms(keys)
@@ -124,7 +100,7 @@ def _read(keys: Keys, family: Family, kind: str) -> Architecture:
         width=width,
         vocab=keys.need("vocab_size"),
         mixers=mixers,
-        feedforwards=_feedforwards(keys, family, kind, name, width, layers),
+        feedforwards=_feedforwards(keys, family, layers),
         tied=bool(keys("tie_word_embeddings", family.tied)),
         norm=family.norm,
         norms_per_layer=norms,
@@ -153,26 +129,25 @@ def _falcon_norms(keys: Keys) -> int:
     return keys("num_ln_in_parallel_attn", 2 if new else 1) if parallel else 2
 
 
-def _mixers(keys: Keys, family: Family, kind: str, name: dict[str, str], width: int, layers: int
-            ) -> tuple[Mixer, ...]:  # fmt: skip
+def _mixers(keys: Keys, family: Family, layers: int) -> tuple[Mixer, ...]:
     found: list[Mixer] = []
     softmax = layers
-    if kind in RECURRENT:
-        other, softmax = recurrent(keys, kind, width, layers)
+    if keys.kind in RECURRENT:
+        other, softmax = recurrent(keys, layers)
         found += other
     if softmax == 0:
         return tuple(found)
-    heads = keys.need(name["num_attention_heads"])
     if family.latent:
-        return (*found, *_latent(keys, family, softmax, heads))
+        return (*found, *_latent(keys, family, softmax))
+    heads = keys.need("num_attention_heads")
     windows = _windows(keys, family, softmax)
     for window, count in windows.items():
         found.append(
             Attention(
                 count=count,
                 heads=heads,
-                kv_heads=_kv_heads(keys, kind, name["num_key_value_heads"], heads),
-                head_dim=keys("head_dim", width // heads),
+                kv_heads=_kv_heads(keys, heads),
+                head_dim=keys("head_dim", keys("hidden_size") // heads),
                 window=window,
                 q_bias=_flag(keys, family.qkv_bias),
                 kv_bias=_flag(keys, family.qkv_bias),
@@ -185,11 +160,11 @@ def _mixers(keys: Keys, family: Family, kind: str, name: dict[str, str], width: 
     return tuple(found)
 
 
-def _kv_heads(keys: Keys, kind: str, name: str, heads: int) -> int:
-    written = keys(name)
-    if kind == "gpt_bigcode":
+def _kv_heads(keys: Keys, heads: int) -> int:
+    written = keys("num_key_value_heads")
+    if keys.kind == "gpt_bigcode":
         return 1 if keys("multi_query", True) else heads
-    if kind == "falcon":
+    if keys.kind == "falcon":
         if keys("new_decoder_architecture", False):
             keys("multi_query")
             return heads if written is None else written
@@ -197,7 +172,7 @@ def _kv_heads(keys: Keys, kind: str, name: str, heads: int) -> int:
     return heads if written is None else written
 
 
-def _latent(keys: Keys, family: Family, count: int, heads: int) -> tuple[Latent, ...]:
+def _latent(keys: Keys, family: Family, count: int) -> tuple[Latent, ...]:
     """Latent layers; those whose sparse indexer is shared with an earlier layer come apart."""
     for derived in ("head_dim", "qk_head_dim", "num_key_value_heads"):
         keys(derived)
@@ -207,7 +182,7 @@ def _latent(keys: Keys, family: Family, count: int, heads: int) -> tuple[Latent,
     borrowed = sum(kind == "shared" for kind in keys("indexer_types", ()))
     latent = Latent(
         count=count - borrowed,
-        heads=heads,
+        heads=keys.need("num_attention_heads"),
         q_rank=keys("q_lora_rank", 0),
         kv_rank=keys.need("kv_lora_rank"),
         nope_dim=keys.need("qk_nope_head_dim"),
@@ -250,19 +225,17 @@ def _windows(keys: Keys, family: Family, softmax: int) -> dict[int, int]:
     return {w: n for w, n in ((window, near), (0, softmax - near)) if n}
 
 
-def _feedforwards(keys: Keys, family: Family, kind: str, name: dict[str, str], width: int,
-                  layers: int) -> tuple[FeedForward, ...]:  # fmt: skip
-    if kind in ("mamba", "mamba2", "falcon_mamba"):
+def _feedforwards(keys: Keys, family: Family, layers: int) -> tuple[FeedForward, ...]:
+    if keys.kind in ("mamba", "mamba2", "falcon_mamba"):
         return ()
-    if kind == "nemotron_h":
-        keys("num_hidden_layers")
+    if keys.kind == "nemotron_h":
         return nemotron_feedforwards(keys)
-    wide = keys(name["intermediate_size"])
+    wide = keys(family.mlp_width)
     if wide is None:
-        if kind not in ("gpt2", "gptj", "bloom", "gpt_bigcode", "falcon") and not family.routed:
-            raise ValueError(f"config.json has no {name['intermediate_size']!r}")
-        wide = 4 * width
-    if kind == "lfm2":
+        if keys.kind not in FOUR_TIMES and not family.routed:
+            wide = keys.need(family.mlp_width)
+        wide = 4 * keys.need("hidden_size")
+    if keys.kind == "lfm2":
         wide = _adjusted(keys, wide)
     bias = _flag(keys, family.mlp_bias)
     if family.routed is None:

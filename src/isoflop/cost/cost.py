@@ -115,6 +115,9 @@ def cost(
     if train is not None and chip is not None:
         spent = training_time(train, machine=chip, chips=chips, precision=precision, mfu=mfu,
                               goodput=goodput)  # fmt: skip
+    decode = None
+    if chip is not None and chip.bandwidth_tb_s is not None:
+        decode = decode_time(arch, batch, sequence, machine=chip, chips=chips, precision=precision)
     return Cost(
         name=arch.name,
         counts=counts,
@@ -132,7 +135,7 @@ def cost(
         time=spent,
         money=_money(spent, chip, rate),
         energy_kwh=_energy(spent, chip),
-        decode=_decode(arch, chip, batch, sequence, chips, precision),
+        decode=decode,
         critical_batch=_critical(chip, precision),
     )
 
@@ -154,12 +157,6 @@ def _energy(spent: TrainingTime | None, chip: Accelerator | None) -> Any:
     if spent is None or chip is None or chip.tdp_w is None:
         return None
     return energy_kwh(spent.chip_hours, chip)
-
-
-def _decode(arch: Any, chip: Any, batch: Any, context: Any, chips: Any, precision: str) -> Any:
-    if chip is None or chip.bandwidth_tb_s is None:
-        return None
-    return decode_time(arch, batch, context, machine=chip, chips=chips, precision=precision)
 
 
 def _critical(chip: Accelerator | None, precision: str) -> float | None:

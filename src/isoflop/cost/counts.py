@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from isoflop.cost.architecture import NORM_VECTORS, Architecture, _plain
+from isoflop.cost.architecture import NORM_VECTORS, Architecture, plain_value
 from isoflop.cost.blocks import (
     Attention,
     Counted,
@@ -59,7 +59,7 @@ class Counts:
 
     def to_json(self) -> dict[str, Any]:
         """Plain integers (or lists) by convention."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {f.name: plain_value(getattr(self, f.name)) for f in fields(self)}
 
     def __str__(self) -> str:
         rows = [(name, getattr(self, name), why) for name, why in CONVENTIONS.items()]

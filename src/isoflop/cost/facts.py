@@ -156,7 +156,7 @@ def published(name: str) -> Architecture:
     """A published architecture by name, upper and lower case alike."""
     for known, row in _shapes().items():
         if known.casefold() == name.casefold():
-            return architecture(**_values(Shape, row, "architectures.csv", skip=("source",)))
+            return architecture(**read_values(Shape, row, "architectures.csv", skip=("source",)))
     near = [known for known in _shapes() if name.casefold()[:4] in known.casefold()]
     raise ValueError(f"no published architecture {name!r}"
                      + (f"; near are {', '.join(near)}" if near else ""))  # fmt: skip
@@ -172,10 +172,10 @@ def resolve(model: Any) -> Architecture:
 
 
 def _row(kind: Any, row: dict[str, str], table: str) -> Any:
-    return kind(**_values(kind, row, table))
+    return kind(**read_values(kind, row, table))
 
 
-def _values(kind: Any, row: dict[str, str], table: str, skip: tuple[str, ...] = ()
+def read_values(kind: Any, row: dict[str, str], table: str, *, skip: tuple[str, ...] = ()
             ) -> dict[str, Any]:  # fmt: skip
     """Cells as the field types want them; an empty cell leaves the default."""
     types = {f.name: str(f.type) for f in fields(kind)}

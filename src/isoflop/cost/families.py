@@ -64,6 +64,7 @@ class Family:
     extra_positions: int = 0
     latent: bool = False
     routed: Routed | None = None
+    mlp_width: str = "intermediate_size"
     names: Mapping[str, str] = field(default_factory=dict)
     default: Mapping[str, object] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
@@ -74,7 +75,6 @@ GPT2_NAMES = {
     "hidden_size": "n_embd",
     "num_hidden_layers": "n_layer",
     "num_attention_heads": "n_head",
-    "intermediate_size": "n_inner",
 }
 SHARED_EXPERTS = Routed(
     experts="n_routed_experts",
@@ -193,6 +193,7 @@ FAMILIES: dict[str, Family] = {
         tied=True,
         positions="n_positions",
         names=GPT2_NAMES,
+        mlp_width="n_inner",
         ignored=("n_ctx",),
     ),
     "gpt_bigcode": Family(
@@ -204,6 +205,7 @@ FAMILIES: dict[str, Family] = {
         tied=True,
         positions="n_positions",
         names=GPT2_NAMES,
+        mlp_width="n_inner",
     ),
     "gptj": Family(
         gated=False,
@@ -212,6 +214,7 @@ FAMILIES: dict[str, Family] = {
         norms=1,
         head_bias=True,
         names=GPT2_NAMES,
+        mlp_width="n_inner",
         ignored=("n_positions", "rotary_dim"),
     ),
     "gpt_neox": Family(
@@ -231,7 +234,7 @@ FAMILIES: dict[str, Family] = {
         positions="max_position_embeddings",
         extra_positions=2,
         expects={"layer_norm_elementwise_affine": True},
-        names={"intermediate_size": "ffn_dim"},
+        mlp_width="ffn_dim",
         ignored=("output_projection",),
     ),
     "bloom": Family(
@@ -249,6 +252,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "falcon": Family(
+        mlp_width="ffn_hidden_size",
         qkv_bias="bias",
         out_bias="bias",
         mlp_bias="bias",
@@ -257,7 +261,6 @@ FAMILIES: dict[str, Family] = {
         norms=1,
         tied=True,
         names={
-            "intermediate_size": "ffn_hidden_size",
             "num_hidden_layers": "num_hidden_layers|n_layer",
             "num_attention_heads": "num_attention_heads|n_head",
             "num_key_value_heads": "num_kv_heads|n_head_kv",
@@ -349,7 +352,7 @@ FAMILIES: dict[str, Family] = {
         qkv_bias=BIAS,
         out_bias=BIAS,
         routed=Routed(experts="num_local_experts", hidden="intermediate_size", shared_fixed=1),
-        names={"intermediate_size": "intermediate_size_mlp"},
+        mlp_width="intermediate_size_mlp",
         ignored=("use_qk_norm", "attn_temperature_tuning", "floor_scale", "attn_scale"),
     ),
     "granitemoehybrid": Family(
@@ -360,7 +363,7 @@ FAMILIES: dict[str, Family] = {
             hidden="intermediate_size",
             shared_hidden="shared_intermediate_size",
         ),
-        names={"intermediate_size": "shared_intermediate_size"},
+        mlp_width="shared_intermediate_size",
     ),
     "falcon_h1": Family(
         qkv_bias=BIAS,

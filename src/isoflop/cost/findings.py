@@ -61,7 +61,7 @@ class Lint:
         return "\n".join([*lines, f"{len(lines)} findings in {self.rows} runs"])
 
 
-def finding(row: Row, column: str, kind: str, message: str) -> Finding:
+def finding(row: Row, column: str, kind: str, *, message: str) -> Finding:
     """A finding in a row, its column by the name the table gives it."""
     return Finding(
         row=row.index,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from isoflop.cost.architecture import Architecture, _plain
+from isoflop.cost.architecture import Architecture, plain_value
 from isoflop.cost.blocks import (
     Attention,
     Counted,
@@ -60,7 +60,7 @@ class Flops:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with the three labels."""
-        return {key: _plain(value) for key, value in vars(self).items()}
+        return {key: plain_value(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
         labels = f"{self.convention}, {'causal' if self.causal else 'not causal'}, "
@@ -93,7 +93,7 @@ def flops(
         raise ValueError(f"recompute {recompute!r} is not one of none, selective, full")
     match convention:
         case "exact":
-            forward, again = _exact(model, sequence, causal, recompute)
+            forward, again = _exact(model, sequence, causal=causal, recompute=recompute)
         case "6nd":
             forward, again = 2 * count(model)[params], 0
             again = forward if recompute == "full" else 0
@@ -121,7 +121,7 @@ def flops(
     )
 
 
-def _exact(model: Architecture, sequence: Size, causal: bool, recompute: Recompute) -> Any:
+def _exact(model: Architecture, sequence: Size, *, causal: bool, recompute: Recompute) -> Any:
     context = context_flops(model, sequence, causal=causal)
     matmul = count(model).matmul
     again = 0

@@ -16,58 +16,53 @@ from isoflop.cost.blocks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Iterable
+
+    from isoflop.cost.keys import Keys
 
 RECURRENT = ("mamba", "falcon_mamba", "mamba2", "jamba", "bamba", "qwen3_next", "qwen3_5_text",
              "qwen3_5_moe_text", "olmo_hybrid", "minimax", "lfm2", "kimi_linear", "falcon_h1",
              "granitemoehybrid", "nemotron_h")  # fmt: skip
+SOFTMAX = ("attention", "full_attention", "*")
 
 
-def recurrent(keys: Any, kind: str, width: int, layers: int) -> tuple[list[Mixer], int]:
+def recurrent(keys: Keys, layers: int) -> tuple[list[Mixer], int]:
     """The recurrent mixers of a hybrid and how many attention layers remain."""
-    match kind:
+    match keys.kind:
         case "mamba" | "falcon_mamba":
-            return [_mamba(keys, width, layers)], 0
+            return [_mamba(keys, layers)], 0
         case "mamba2":
-            return [_mamba2(keys, width, layers)], 0
+            return [_mamba2(keys, layers)], 0
         case "jamba":
-            return _jamba(keys, width, layers)
+            return _jamba(keys, layers)
         case "bamba":
-            return _mamba_layers(keys, width, layers - len(keys("attn_layer_indices", ())), layers)
+            softmax = len(keys("attn_layer_indices", ()))
+            return [_mamba_layers(keys, layers - softmax)], softmax
         case "granitemoehybrid":
-            keys("attention_bias|num_attention_heads|num_key_value_heads")  # unused if all Mamba
+            keys("attention_bias")
+            keys("num_attention_heads|num_key_value_heads")  # unused if all layers are Mamba
             softmax = _listed(keys("layer_types", ["attention"] * layers), SOFTMAX)
-            return _mamba_layers(keys, width, layers - softmax, layers)
+            return [_mamba_layers(keys, layers - softmax)], softmax
         case "falcon_h1":  # both mixers stand side by side in every layer
-            return _mamba_layers(keys, width, layers, 2 * layers)
+            return [_mamba_layers(keys, layers)], layers
         case "nemotron_h":
             return _nemotron(keys)
-        case "kimi_linear":
-            return _split(keys, layers, "linear_attention", _kimi_delta(keys))
-        case "minimax":
-            return _split(keys, layers, "linear_attention", _lightning(keys, width))
         case "lfm2":
             return _lfm2(keys, layers)
-        case _:
-            return _split(keys, layers, "linear_attention", _delta(keys, kind))
+    softmax = _softmax(keys, layers)
+    build = {"kimi_linear": _kimi_delta, "minimax": _lightning}.get(keys.kind, _delta)
+    return [build(keys, layers - softmax)], softmax
 
 
-def _split(
-    keys: Any, layers: int, label: str, build: Callable[[int], Mixer]
-) -> tuple[list[Mixer], int]:
+def _softmax(keys: Keys, layers: int) -> int:
+    """Attention layers among linear ones: listed, or every n-th."""
+    every = keys("full_attention_interval", 4)
     kinds = keys("layer_types")
-    if kinds is None:
-        every = keys("full_attention_interval", 2 if label == "linear" else 4)
-        softmax = layers // every
-    else:
-        keys("full_attention_interval")
-        softmax = sum(kind == "full_attention" for kind in kinds)
-    return [build(layers - softmax)], softmax
+    return layers // every if kinds is None else _listed(kinds, SOFTMAX)
 
 
-def _delta(keys: Any, kind: str) -> Callable[[int], Mixer]:
-    return lambda count: Linear(
+def _delta(keys: Keys, count: int) -> Linear:
+    return Linear(
         count=count,
         heads=keys.need("linear_num_value_heads"),
         key_heads=keys.need("linear_num_key_heads"),
@@ -77,10 +72,11 @@ def _delta(keys: Any, kind: str) -> Callable[[int], Mixer]:
     )
 
 
-def _lightning(keys: Any, width: int) -> Callable[[int], Mixer]:
+def _lightning(keys: Keys, count: int) -> Linear:
     heads = keys.need("num_attention_heads")
-    head = keys("head_dim", width // heads)
-    return lambda count: Linear(
+    head = keys("head_dim", keys.need("hidden_size") // heads)
+    keys.need("layer_types")
+    return Linear(
         count=count,
         heads=heads,
         key_heads=heads,
@@ -94,7 +90,8 @@ def _lightning(keys: Any, width: int) -> Callable[[int], Mixer]:
     )
 
 
-def _mamba(keys: Any, width: int, count: int) -> Selective:
+def _mamba(keys: Keys, count: int) -> Selective:
+    width = keys.need("hidden_size")
     inner = keys("intermediate_size|d_inner", keys("expand", 2) * width)
     rank = keys("time_step_rank", "auto")
     return Selective(
@@ -108,7 +105,7 @@ def _mamba(keys: Any, width: int, count: int) -> Selective:
     )
 
 
-def _mamba2(keys: Any, width: int, count: int) -> StateSpace:
+def _mamba2(keys: Keys, count: int) -> StateSpace:
     keys("time_step_rank|expand")
     return StateSpace(
         count=count,
@@ -123,7 +120,8 @@ def _mamba2(keys: Any, width: int, count: int) -> StateSpace:
     )
 
 
-def _jamba(keys: Any, width: int, layers: int) -> tuple[list[Mixer], int]:
+def _jamba(keys: Keys, layers: int) -> tuple[list[Mixer], int]:
+    width = keys.need("hidden_size")
     period, offset = keys("attn_layer_period", 8), keys("attn_layer_offset", 4)
     softmax = sum(layer % period == offset for layer in range(layers))
     rank = keys("mamba_dt_rank", "auto")
@@ -140,19 +138,16 @@ def _jamba(keys: Any, width: int, layers: int) -> tuple[list[Mixer], int]:
     return [mixer], softmax
 
 
-SOFTMAX = ("attention", "full_attention", "*")
-
-
-def _listed(kinds: Any, names: tuple[str, ...]) -> int:
+def _listed(kinds: Iterable[str], names: tuple[str, ...]) -> int:
     return sum(kind in names for kind in kinds)
 
 
-def _mamba_layers(keys: Any, width: int, count: int, layers: int) -> tuple[list[Mixer], int]:
-    """Mamba-2 layers of the families that write mamba_* keys; the rest of `layers` is attention."""
+def _mamba_layers(keys: Keys, count: int) -> StateSpace:
+    """Mamba-2 layers of the families that write mamba_* keys."""
     heads = keys("mamba_n_heads", 128)
     head = keys("mamba_d_head", "auto")
-    inner = keys("mamba_d_ssm", keys("mamba_expand", 2) * width)
-    mixer = StateSpace(
+    inner = keys("mamba_d_ssm", keys("mamba_expand", 2) * keys.need("hidden_size"))
+    return StateSpace(
         count=count,
         heads=heads,
         head_dim=inner // heads if head == "auto" else head,
@@ -164,12 +159,11 @@ def _mamba_layers(keys: Any, width: int, count: int, layers: int) -> tuple[list[
         norm=keys("mamba_rms_norm", True),
         chunk=keys("mamba_chunk_size", 256),
     )
-    return [mixer], layers - count
 
 
-def _kimi_delta(keys: Any) -> Callable[[int], Mixer]:
+def _kimi_delta(keys: Keys, count: int) -> Linear:
     heads, head = keys.need("linear_num_heads"), keys.need("linear_head_dim")
-    return lambda count: Linear(
+    return Linear(
         count=count,
         heads=heads,
         key_heads=heads,
@@ -183,12 +177,12 @@ def _kimi_delta(keys: Any) -> Callable[[int], Mixer]:
     )
 
 
-def nemotron_kinds(keys: Any) -> list[str]:
+def nemotron_kinds(keys: Keys) -> list[str]:
     """What each layer is, from the list or from the pattern string of earlier configs."""
     return list(keys("layers_block_type") or keys.need("hybrid_override_pattern"))
 
 
-def _nemotron(keys: Any) -> tuple[list[Mixer], int]:
+def _nemotron(keys: Keys) -> tuple[list[Mixer], int]:
     kinds = nemotron_kinds(keys)
     keys("expand")
     mixer = StateSpace(
@@ -205,7 +199,7 @@ def _nemotron(keys: Any) -> tuple[list[Mixer], int]:
     return [mixer], _listed(kinds, SOFTMAX)
 
 
-def nemotron_feedforwards(keys: Any) -> tuple[FeedForward, ...]:
+def nemotron_feedforwards(keys: Keys) -> tuple[FeedForward, ...]:
     """Its layers are a mixer or a feed-forward part, never both."""
     kinds = nemotron_kinds(keys)
     bias = keys("mlp_bias", False)
@@ -228,11 +222,11 @@ def nemotron_feedforwards(keys: Any) -> tuple[FeedForward, ...]:
     return (plain, mixture)
 
 
-def _lfm2(keys: Any, layers: int) -> tuple[list[Mixer], int]:
+def _lfm2(keys: Keys, layers: int) -> tuple[list[Mixer], int]:
     kinds = keys("layer_types")
     indices = keys("full_attn_idxs")
     if kinds is not None:
-        softmax = sum(kind == "full_attention" for kind in kinds)
+        softmax = _listed(kinds, SOFTMAX)
     else:
         softmax = layers if indices is None else len(indices)
     short = ShortConv(

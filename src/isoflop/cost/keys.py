@@ -1,4 +1,45 @@
-"""Keys of a config.json that change neither a count nor a FLOP, in any family."""
+"""The keys of a config.json: reading them while noting which, and those that never matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A config with the set of keys already read, so that the unread ones can be named.
+
+    `names` translates the usual name of a size to the family's own, or to several ("a|b").
+    """
+
+    kind: str
+    values: Mapping[str, Any]
+    names: Mapping[str, str]
+    read: set[str] = field(default_factory=set)
+
+    def __call__(self, names: str, default: Any = None) -> Any:
+        """The first of "a|b" that is present and not null, or the default."""
+        found = None
+        for name in self.names.get(names, names).split("|"):
+            self.read.add(name)
+            if found is None:
+                found = self.values.get(name)
+        return default if found is None else found
+
+    def need(self, names: str) -> Any:
+        """As a call, but absent is an error that names the key."""
+        value = self(names)
+        if value is None:
+            wanted = self.names.get(names, names).replace("|", " or ")
+            raise ValueError(f"config.json has no {wanted!r}")
+        return value
+
+
+# Keys that change neither a count nor a FLOP in any family.
 
 IRRELEVANT = frozenset(
     """

@@ -69,7 +69,7 @@ def _conventions(runs: Sequence[Row], skip: set[int]) -> list[Finding]:
                         row,
                         column,
                         "params_convention",
-                        f"{value:.6g} is the {names[0]} count of {row.name}, the "
+                        message=f"{value:.6g} is the {names[0]} count of {row.name}, the "
                         f"column holds {usual} ({counts[usual]:.6g})",
                     )
                 )
@@ -97,7 +97,7 @@ def _labels(runs: Sequence[Row]) -> list[Finding]:
             row,
             "params_convention",
             "params_convention",
-            f"{row.text['params_convention']!r} beside {usual!r}: fit one convention at a time",
+            message=f"{row.text['params_convention']!r} beside {usual!r}: fit one at a time",
         )
         for row in given
         if row.text["params_convention"].casefold() != usual

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from isoflop.cost.architecture import Architecture, _plain
+from isoflop.cost.architecture import Architecture, plain_value
 from isoflop.cost.blocks import (
     Attention,
     Counted,
@@ -55,7 +55,9 @@ class TrainingMemory:
 
     def to_json(self) -> dict[str, Any]:
         """Bytes by part, and the settings they hold for."""
-        return {k: _plain(v) for k, v in vars(self).items()} | {"total": _plain(self.total)}
+        return {k: plain_value(v) for k, v in vars(self).items()} | {
+            "total": plain_value(self.total)
+        }
 
     def __str__(self) -> str:
         return _table(self, ("weights", "gradients", "optimizer", "activations", "logits", "total"))
@@ -77,7 +79,9 @@ class ServingMemory:
 
     def to_json(self) -> dict[str, Any]:
         """Bytes by part, and the settings they hold for."""
-        return {k: _plain(v) for k, v in vars(self).items()} | {"total": _plain(self.total)}
+        return {k: plain_value(v) for k, v in vars(self).items()} | {
+            "total": plain_value(self.total)
+        }
 
     def __str__(self) -> str:
         return _table(self, ("weights", "cache", "activations", "total"))
@@ -213,8 +217,9 @@ def training_memory(
     tokens = batch * sequence
     kept: Any = 0
     for block in (*model.mixers, *model.feedforwards):
-        kept = kept + block.count * _kept(block, model.width, sequence, checkpointing, attention,
-                                          dropout)  # fmt: skip
+        each = _kept(block, model.width, sequence, checkpointing=checkpointing,
+                     attention=attention, dropout=dropout)  # fmt: skip
+        kept = kept + block.count * each
     if checkpointing == "full":
         kept = 2 * model.layers * model.width
     else:
@@ -232,7 +237,7 @@ def training_memory(
     )  # fmt: skip
 
 
-def _kept(block: Mixer | FeedForward, width: Size, sequence: Size, checkpointing: str,
+def _kept(block: Mixer | FeedForward, width: Size, sequence: Size, *, checkpointing: str,
           attention: str, dropout: bool) -> Any:  # fmt: skip
     """Bytes of activations one layer keeps per token for its backward pass, norms aside."""
     mask = width if dropout else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop.cost.architecture import _plain
+from isoflop.cost.architecture import plain_value
 from isoflop.cost.counts import count
 from isoflop.cost.facts import Quote, accelerator, quotes
 from isoflop.cost.flops import flops
@@ -61,7 +61,7 @@ class Dollars:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with the price beside them."""
-        plain = {key: _plain(value) for key, value in vars(self).items()}
+        plain = {key: plain_value(value) for key, value in vars(self).items()}
         return plain | {"price": vars(self.price)}
 
     def __str__(self) -> str:

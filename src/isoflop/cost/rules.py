@@ -19,7 +19,7 @@ RECOMPUTED = 1.325
 
 def not_positive(row: Row) -> list[Finding]:
     return [
-        finding(row, name, "not_positive", f"{value:g} must be positive")
+        finding(row, name, "not_positive", message=f"{value:g} must be positive")
         for name, value in row.numbers.items()
         if value is not None and value <= 0
     ]
@@ -34,7 +34,7 @@ def units(row: Row, runs: Sequence[Row]) -> list[Finding]:
                 row,
                 "params",
                 "params_unit",
-                f"{params:g} parameters: write the count, for example {params:g}e9",
+                message=f"{params:g} parameters: write the count, for example {params:g}e9",
             )
         ]
     if tokens is None:
@@ -48,7 +48,7 @@ def units(row: Row, runs: Sequence[Row]) -> list[Finding]:
                 row,
                 "tokens",
                 "tokens_unit",
-                f"{tokens:g} tokens for {params or 0:.3g} parameters: write the count, "
+                message=f"{tokens:g} tokens for {params or 0:.3g} parameters: write the count, "
                 f"for example {tokens:g} x {scale}",
             )
         ]
@@ -58,7 +58,7 @@ def units(row: Row, runs: Sequence[Row]) -> list[Finding]:
                 row,
                 "params",
                 "params_unit",
-                f"{params:g} parameters for {tokens:.3g} tokens: write the count",
+                message=f"{params:g} parameters for {tokens:.3g} tokens: write the count",
             )
         ]
     return []
@@ -78,7 +78,7 @@ def hours(row: Row) -> list[Finding]:
                     row,
                     "chip_hours",
                     "hours_mismatch",
-                    f"{hours:g} hours, but {chips:g} chips x {days:g} days are "
+                    message=f"{hours:g} hours, but {chips:g} chips x {days:g} days are "
                     f"{chips * days * 24:g}",
                 )
             ]
@@ -94,7 +94,7 @@ def hours(row: Row) -> list[Finding]:
             row,
             "chip_hours" if hours else "days",
             "implied_mfu",
-            f"6ND = {row.six_nd:.3g} over {row.hours:g} chip-hours at a dense peak of "
+            message=f"6ND = {row.six_nd:.3g} over {row.hours:g} chip-hours at a dense peak of "
             f"{(row.peak or 0) / 1e12:g} TFLOP/s is a utilisation of {implied:.3g}: check "
             "the hours, the tokens and which parameters are active",
         )
@@ -110,7 +110,7 @@ def _per_trillion(row: Row, hours: float, trillions: float) -> Finding:
         row,
         "chip_hours",
         "hours_per_trillion",
-        f"{hours:g} chip-hours for {trillions:g}T tokens{shares} are per trillion: "
+        message=f"{hours:g} chip-hours for {trillions:g}T tokens{shares} are per trillion: "
         f"the total would be {hours * trillions:,.0f}",
     )
 
@@ -127,7 +127,7 @@ def effective_column(row: Row) -> list[Finding]:
                 row,
                 "effective",
                 "sparsity_peak",
-                f"{printed:g} is half of {implied:.3g}: the dense peak of "
+                message=f"{printed:g} is half of {implied:.3g}: the dense peak of "
                 f"{row.chip.name if row.chip else ''} is "
                 f"{(row.peak or 0) / 1e12:g} TFLOP/s",
             )
@@ -141,7 +141,7 @@ def effective_column(row: Row) -> list[Finding]:
                 row,
                 "effective",
                 "implied_mfu",
-                f"{printed:g} is printed, {implied:.4g} follows from the row",
+                message=f"{printed:g} is printed, {implied:.4g} follows from the row",
             )
         ]
     return []
@@ -167,7 +167,7 @@ def utilisation(row: Row) -> list[Finding]:
                 row,
                 column,
                 "utilisation_percent",
-                f"{share:g} is no share of a peak; {share:g}% is {share / 100:g}",
+                message=f"{share:g} is no share of a peak; {share:g}% is {share / 100:g}",
             ),
         ]
     if found:
@@ -180,7 +180,7 @@ def utilisation(row: Row) -> list[Finding]:
                 row,
                 column,
                 "sparsity_peak" if halved else "implied_mfu",
-                f"{share:g} is below the {implied:.3g} that 6ND over all hours gives"
+                message=f"{share:g} is below the {implied:.3g} that 6ND over all hours gives"
                 + (": twice it, against the dense peak, is not" if halved else ""),
             )
         ]
@@ -213,7 +213,7 @@ def _peaks(row: Row, share: float | None) -> list[Finding]:
                     row,
                     column,
                     "sparsity_peak",
-                    f"rests on {peak:,.4g} TFLOP/s, which {row.chip.name} reaches with "
+                    message=f"rests on {peak:,.4g} TFLOP/s, which {row.chip.name} reaches with "
                     f"2:4 sparsity (or in FP8); dense BF16 is {row.peak / 1e12:g}",
                 )
             ]
@@ -223,7 +223,7 @@ def _peaks(row: Row, share: float | None) -> list[Finding]:
                     row,
                     column,
                     "implied_mfu",
-                    f"rests on {peak:,.4g} TFLOP/s; the dense peak of {row.chip.name} is "
+                    message=f"rests on {peak:,.4g} TFLOP/s; the dense peak of {row.chip.name} is "
                     f"{row.peak / 1e12:g}",
                 )
             ]
@@ -246,7 +246,7 @@ def _recomputed(row: Row, share: float | None, column: str) -> list[Finding]:
                 row,
                 column,
                 "hfu_as_mfu",
-                f"its FLOPs are {row.text['flops_convention']!r}: call it HFU",
+                message=f"its FLOPs are {row.text['flops_convention']!r}: call it HFU",
             )
         ]
     for model, known, limit in _model_rates(row):
@@ -257,7 +257,7 @@ def _recomputed(row: Row, share: float | None, column: str) -> list[Finding]:
                     row,
                     column,
                     "hfu_as_mfu",
-                    f"{rate / 1e12:.4g} TFLOP/s a chip is {ratio:.2f} x what 6ND over "
+                    message=f"{rate / 1e12:.4g} TFLOP/s a chip is {ratio:.2f} x what 6ND over "
                     f"{known} gives: recomputation is in it (call it HFU)"
                     + ("" if limit < RECOMPUTED else ", or give the goodput and the HFU beside it"),
                 )
@@ -289,7 +289,7 @@ def flops(row: Row) -> list[Finding]:
             row,
             "train_flops",
             "train_flops",
-            f"{reported:.3g} is {ratio:.3g} x 6ND = {expected:.3g}: another count of "
+            message=f"{reported:.3g} is {ratio:.3g} x 6ND = {expected:.3g}: another count of "
             "parameters, other tokens, or recomputation",
         )
     ]
@@ -304,7 +304,7 @@ def dollars(row: Row) -> list[Finding]:
             row,
             "usd",
             "usd_rate",
-            f"${usd:,.6g} over {hours:,.6g} chip-hours is ${usd / hours:.3g} an hour",
+            message=f"${usd:,.6g} over {hours:,.6g} chip-hours is ${usd / hours:.3g} an hour",
         )
     ]
 
@@ -317,7 +317,7 @@ def active(row: Row) -> list[Finding]:
                 row,
                 "active_params",
                 "params_convention",
-                f"{active:.4g} active of {params:.4g} parameters",
+                message=f"{active:.4g} active of {params:.4g} parameters",
             )
         ]
     printed, expected = row("six_nd"), row.six_nd
@@ -327,7 +327,7 @@ def active(row: Row) -> list[Finding]:
                 row,
                 "six_nd",
                 "params_convention",
-                f"{printed:.4g} is not 6 x {row.params:.5g} x {row('tokens'):.5g} = "
+                message=f"{printed:.4g} is not 6 x {row.params:.5g} x {row('tokens'):.5g} = "
                 f"{expected:.4g}: another count of parameters or tokens",
             )
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop.cost.architecture import Architecture, _plain
+from isoflop.cost.architecture import Architecture, plain_value
 from isoflop.cost.blocks import Experts
 from isoflop.cost.counts import count
 from isoflop.cost.facts import Accelerator, accelerator
@@ -49,7 +49,7 @@ class TrainingTime:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; both utilisations with their kind, peak precision and source."""
-        plain = {key: _plain(value) for key, value in vars(self).items()}
+        plain = {key: plain_value(value) for key, value in vars(self).items()}
         return plain | {"mfu": vars(self.mfu), "goodput": vars(self.goodput)}
 
     def __str__(self) -> str:
@@ -159,7 +159,7 @@ class Decode:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {key: _plain(value) for key, value in vars(self).items()}
+        return {key: plain_value(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
         return (
