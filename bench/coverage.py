@@ -19,17 +19,19 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
+import os
 import time
 import warnings
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from isoflop.fit import fit
 from isoflop.forecast import Rule, backtest
-from isoflop.forecast.span import FAR, NEAR
 from isoflop.sources import load
 from isoflop.sources.datasets import cache_folder
 from isoflop.tables import Runs
@@ -41,9 +43,9 @@ NAMED = (
 LEVELS = (0.90, 0.95)
 HIDDEN = 10
 POOL, PAIRS, PEER = "pool of laws", "pairs bootstrap of Chinchilla", "simple-scaling-laws"
+WITHIN = "pool of laws, hidden runs that a forecast does not refuse (ten at least)"
 Figures = tuple[float, float, float]  # coverage at 90 and 95%, median relative width at 95%
-Split = tuple[float, float, float, bool]  # and whether a forecast so far would be refused
-Kept = dict[str, dict[str, list[Split]]]
+Found = dict[str, list[Figures]]
 
 
 def sweeps(wanted: list[str]) -> dict[str, Runs]:
@@ -153,38 +155,36 @@ def peer(runs: Runs, cut: float) -> Figures:
     return float(inside90), float(inside95), width
 
 
-def split_rows(tables: dict[str, Runs], rule: Rule, draws: int, has_peer: bool) -> Kept:
-    """Print every split and collect it by method and sweep; Porian's recipes are one sweep."""
-    kept: Kept = defaultdict(lambda: defaultdict(list))
-    for name, runs in tables.items():
-        try:
-            tested = backtest(
-                runs, cuts="every", hidden=HIDDEN, levels=LEVELS, rule=rule, draws=draws
-            )
-        except ValueError as error:
-            print(f"{name}: {error}")
-            continue
-        for row in tested.of():
-            found = {
-                POOL: (row.coverage[0.90], row.coverage[0.95], row.width[0.95]),
-                PAIRS: bootstrap(runs, row.cut),
-            }
-            if has_peer:
-                found[PEER] = peer(runs, row.cut)
-            refused = row.decades > max(FAR * row.backtested, NEAR)
-            label = f"{name[-20:]:<20} {row.fitted:4d} /{row.hidden:4d} {row.decades:5.2f}"
-            cells = [f"{a:5.2f} {b:5.2f} {100 * w:7.1f}%" for a, b, w in found.values()]
-            mark = "   refused unless forced" if refused else ""
-            print(f"{label:<44} " + "   ".join(cells) + mark, flush=True)
-            for method, split in found.items():
-                kept[method][name.split(" ")[0]].append((*split, refused))
-        for cut, reason in tested.refused.items():
-            print(f"{name} {cut:.2e}: refused: {reason[:90]}")
-    return kept
+def one_sweep(name: str, rule: Rule, *, draws: int, has_peer: bool) -> tuple[str, Found]:
+    """The printed rows of one sweep, and its splits by method."""
+    runs = sweeps([name])[name]
+    lines: list[str] = []
+    found: Found = defaultdict(list)
+    try:
+        tested = backtest(runs, cuts="every", hidden=HIDDEN, levels=LEVELS, rule=rule, draws=draws)
+    except ValueError as error:
+        return f"{name}: {error}", found
+    for row in tested.of():
+        split = {POOL: (row.coverage[0.90], row.coverage[0.95], row.width[0.95])}
+        if row.within >= HIDDEN:
+            near = (row.coverage_within[0.90], row.coverage_within[0.95], row.width_within[0.95])
+            split[WITHIN] = near
+        split[PAIRS] = bootstrap(runs, row.cut)
+        if has_peer:
+            split[PEER] = peer(runs, row.cut)
+        blank = (np.nan, np.nan, np.nan)
+        shown = [split[POOL], split.get(WITHIN, blank), *list(split.values())[-1 - has_peer :]]
+        label = f"{name[-20:]:<20} {row.fitted:4d} /{row.hidden:4d} {row.decades:5.2f}"
+        cells = [f"{a:5.2f} {b:5.2f} {100 * w:7.1f}%".replace("nan", "  -") for a, b, w in shown]
+        lines.append(f"{label:<38} " + "  |  ".join(cells))
+        for method, figures in split.items():
+            found[method].append(figures)
+    lines += [f"{name} {cut:.2e}: no pool: {why[:90]}" for cut, why in tested.refused.items()]
+    return "\n".join(lines), found
 
 
-def summary(name: str, splits: list[Split]) -> str:
-    values = np.array([s[:3] for s in splits if np.isfinite(s).all()])
+def summary(name: str, splits: list[Figures]) -> str:
+    values = np.array([s for s in splits if np.isfinite(s).all()])
     missing = len(splits) - len(values)
     if not len(values):
         return f"{name:<26} no split"
@@ -195,34 +195,30 @@ def summary(name: str, splits: list[Split]) -> str:
     )
 
 
-def sweep_once(splits: list[Split]) -> Split:
+def sweep_once(splits: list[Figures]) -> Figures:
     """Mean coverages and median width of the splits of one sweep."""
-    values = np.array(splits)
+    values = np.array([s for s in splits if np.isfinite(s).all()])
     if not len(values):
-        return np.nan, np.nan, np.nan, False
-    a, b = np.nanmean(values[:, :2], axis=0)
-    return float(a), float(b), float(np.nanmedian(values[:, 2])), False
+        return np.nan, np.nan, np.nan
+    a, b = values[:, :2].mean(axis=0)
+    return float(a), float(b), float(np.median(values[:, 2]))
 
 
-def summaries(method: str, families: dict[str, list[Split]]) -> str:
-    """By sweep, then over all splits and over those that a forecast would not refuse."""
+def summaries(method: str, families: dict[str, list[Figures]]) -> str:
+    """By sweep, over all splits, every sweep once, and with any one sweep left out."""
     lines = [f"\n{method}"] + [f"  {summary(k, splits)}" for k, splits in families.items()]
-    within = {k: [s for s in splits if not s[3]] for k, splits in families.items()}
-    for title, chosen_splits in (("ALL SPLITS", families), ("NOT REFUSED", within)):
-        lines.append("  " + summary(title, [s for part in chosen_splits.values() for s in part]))
-        without = [
-            np.array([s[:3] for k, part in chosen_splits.items() if k != left for s in part])
-            for left in chosen_splits
-        ]
-        means = [np.nanmean(w[:, 1]) for w in without if len(w)]
-        widths = [100 * np.nanmedian(w[:, 2]) for w in without if len(w)]
-        lines.append(
-            f"    leaving out any one sweep: mean 95% coverage {min(means, default=np.nan):.3f} to "
-            f"{max(means, default=np.nan):.3f}, median width {min(widths, default=np.nan):.2f}% "
-            f"to {max(widths, default=np.nan):.2f}%"
-        )
-        once = [sweep_once(part) for part in chosen_splits.values()]
-        lines.append("  " + summary(f"{title}, a sweep once", once))
+    lines.append("  " + summary("ALL SPLITS", [s for part in families.values() for s in part]))
+    once = [sweep_once(part) for part in families.values()]
+    lines.append("  " + summary("EVERY SWEEP ONCE", once))
+    without = [
+        sweep_once([s for k, part in families.items() if k != left for s in part])
+        for left in families
+    ]
+    means, widths = [w[1] for w in without], [100 * w[2] for w in without]
+    lines.append(
+        f"  leaving any one sweep out: 95% coverage {min(means):.3f} to {max(means):.3f}, "
+        f"median width {min(widths):.2f}% to {max(widths):.2f}%"
+    )
     return "\n".join(lines)
 
 
@@ -230,6 +226,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Coverage of the intervals on public sweeps.")
     arguments.add_argument("sweeps", nargs="*")
     arguments.add_argument("--draws", type=int, default=64)
+    arguments.add_argument("--jobs", type=int, default=os.cpu_count())
     for name, value in asdict(Rule()).items():
         arguments.add_argument(f"--{name}", type=float, default=value)
     given = arguments.parse_args()
@@ -237,10 +234,17 @@ def main() -> None:
     has_peer = importlib.util.find_spec("simple_scaling_laws") is not None
     if not has_peer:
         print("simple-scaling-laws is not installed (it needs Python 3.12 or newer): left out")
-    print(f"{'sweep, runs fitted / hidden, decades':<44}  90%   95%   width of the 95%: pool, then")
-    print(f"{'':<44} {PAIRS}{', then ' + PEER if has_peer else ''}")
+    print(f"{'sweep, fitted / hidden, decades':<38}  90%   95%   width of the 95%, for:")
+    print(f"{'':<38}  {POOL}  |  those not refused  |  {PAIRS}{'  |  ' + PEER if has_peer else ''}")
     began = time.perf_counter()
-    kept = split_rows(sweeps(given.sweeps), rule, given.draws, has_peer)
+    kept: dict[str, Found] = defaultdict(lambda: defaultdict(list))
+    run = partial(one_sweep, rule=rule, draws=given.draws, has_peer=has_peer)
+    names = list(sweeps(given.sweeps))
+    with ProcessPoolExecutor(given.jobs) as workers:
+        for name, (text, found) in zip(names, workers.map(run, names), strict=True):
+            print(text, flush=True)
+            for method, splits in found.items():
+                kept[method][name.split(" ")[0]] += splits  # Porian's recipes are one sweep
     print(f"\n{time.perf_counter() - began:.0f} s, {rule}")
     for method, families in kept.items():
         print(summaries(method, families))

@@ -18,6 +18,7 @@ from isoflop.forecast.folds import (
     members_of,
 )
 from isoflop.forecast.pool import Pool, Rule, assemble
+from isoflop.forecast.span import FAR, NEAR
 from isoflop.laws import pretrain
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class BacktestRow:
     rms, bias (forecast minus observed) and slope (bias per decade beyond the cut) are relative
     to the loss; coverage and width (median, relative to the forecast) are by level. decades:
     from the cut to the largest hidden run; backtested: those that the inner cuts have looked.
+    within: the hidden runs near enough that a forecast would not be refused, and the coverage and
+    width of those alone (empty where there are none).
     """
 
     law: str
@@ -52,6 +55,9 @@ class BacktestRow:
     slope: float
     coverage: Mapping[float, float]
     width: Mapping[float, float]
+    within: int
+    coverage_within: Mapping[float, float]
+    width_within: Mapping[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ class Backtest:
         plain = asdict(self)
         plain["refused"] = {f"{cut:g}": reason for cut, reason in self.refused.items()}
         for row in plain["rows"]:
-            for key in ("coverage", "width"):
+            for key in ("coverage", "width", "coverage_within", "width_within"):
                 row[key] = {f"{level:g}": value for level, value in row[key].items()}
         return plain
 
@@ -178,11 +184,15 @@ def _row(
     middle = predicted.median()
     error = np.log(middle / observed)
     decades = np.log10(beyond["flops"] / made.span.flops[1])
-    coverage, width = {}, {}
+    near = decades <= max(FAR * made.span.decades, NEAR)
+    coverage, width, coverage_within, width_within = {}, {}, {}, {}
     for level in levels:
         low, high = predicted.interval(level)
-        coverage[level] = float(np.mean((observed >= low) & (observed <= high)))
-        width[level] = float(np.median((high - low) / middle))
+        inside, relative = (observed >= low) & (observed <= high), (high - low) / middle
+        coverage[level], width[level] = float(np.mean(inside)), float(np.median(relative))
+        if near.any():
+            coverage_within[level] = float(np.mean(inside[near]))
+            width_within[level] = float(np.median(relative[near]))
     return BacktestRow(
         law=law,
         cut=made.span.flops[1],
@@ -195,4 +205,7 @@ def _row(
         slope=float(np.sum(error * decades) / np.sum(decades**2)),
         coverage=coverage,
         width=width,
+        within=int(near.sum()),
+        coverage_within=coverage_within,
+        width_within=width_within,
     )
