@@ -24,6 +24,16 @@ def test_deepseek_v3_at_once():
         assert part in text
 
 
+def test_decoding_beside_a_training_takes_the_chips_that_hold_the_model():
+    result = cost("DeepSeek-V3", 14.8e12, machine="H800", chips=2048)
+    assert result.decode is not None
+    assert result.decode.chips == 32
+    assert result.training_memory.settings["data_parallel"] == 2048
+    alone = cost("DeepSeek-V3", machine="H800", chips=16)
+    assert alone.decode is not None
+    assert alone.decode.chips == 16
+
+
 def test_parts_that_were_not_asked_are_absent():
     result = cost("Pythia-70M")
     assert result.train_flops is None

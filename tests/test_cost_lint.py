@@ -128,6 +128,140 @@ def test_a_plain_table_of_numbers_is_enough():
     assert "is a utilisation of 4.15" in finding.message
 
 
+def test_true_rows_that_look_suspicious_pass():
+    rows = [
+        # hardware TFLOP/s beside an MFU; hours with a goodput of .77
+        {
+            "run": "GLM-130B",
+            "n_total": 128697794560,
+            "tokens": 4e11,
+            "hardware": "A100-40",
+            "n_chips": 768,
+            "wall_days": 60,
+            "chip_hours": 1105920,
+            "reported_utilisation": 0.325,
+            "utilisation_kind": "MFU",
+            "reported_tflops_per_chip": 134,
+            "step_seconds": 88.5,
+            "batch_tokens": 8650752,
+        },
+        # a range, and long contexts
+        {
+            "run": "Llama-3.1-405B",
+            "n_total": 405853388800,
+            "tokens": 15.6e12,
+            "hardware": "H100-80",
+            "chip_hours": 30.84e6,
+            "reported_utilisation": "0.38-0.43",
+            "utilisation_kind": "MFU",
+            "reported_train_flops": 3.8e25,
+            "flops_convention": "6ND",
+        },
+        # two MFUs in one cell, not a quotient of a peak
+        {
+            "run": "DeepSeek-V3",
+            "n_total": 671026404352,
+            "n_active": 37552282624,
+            "tokens": 14.8e12,
+            "hardware": "H800-80",
+            "chip_hours": 2788000,
+            "reported_utilisation": 0.4373,
+            "utilisation_kind": "MFU 0.3894/0.4373 causal / not",
+        },
+        # an MFU beside hardware FLOPs of the same run
+        {
+            "run": "OPT-175B",
+            "n_total": 174604468224,
+            "tokens": 3e11,
+            "hardware": "A100-80",
+            "n_chips": 1024,
+            "wall_days": 33,
+            "reported_train_flops": 4.3e23,
+            "flops_convention": "with recompute",
+            "reported_utilisation": 0.345,
+            "utilisation_kind": "MFU",
+        },
+        {
+            "run": "Falcon-180B",
+            "n_total": 180e9,
+            "tokens": 3.5e12,
+            "hardware": "A100-40",
+            "chip_hours": 7.0e6,
+        },
+        {
+            "run": "LLaMA-1 65B",
+            "n_total": 65285660672,
+            "tokens": 1.4e12,
+            "hardware": "A100-80",
+            "chip_hours": 1022362,
+        },
+        {
+            "run": "Llama-4-Maverick",
+            "n_total": 400e9,
+            "n_active": 17e9,
+            "tokens": 22e12,
+            "hardware": "H100-80",
+            "chip_hours": 2.38e6,
+        },
+        {
+            "run": "Pythia-12B",
+            "n_total": 11846072320,
+            "tokens": 299892736000,
+            "hardware": "A100-40",
+            "chip_hours": 72300,
+        },
+        {
+            "run": "MT-NLG-530B 420 nodes",
+            "n_total": 529600819200,
+            "hardware": "A100-80",
+            "n_chips": 3360,
+            "reported_tflops_per_chip": 113,
+            "utilisation_kind": "HFU",
+            "step_seconds": 44.4,
+            "batch_tokens": 3932160,
+        },
+    ]
+    assert str(lint(rows)) == "nothing found in 9 runs"
+
+
+def test_errors_of_a_public_database_are_found():
+    rows = [
+        {"run": "FlashAttention-2", "mfu": 72.0, "hardware": "A100-80"},
+        {
+            "run": "DeepSeek-V2",
+            "n_total": 235741434880,
+            "n_active": 21375800320,
+            "tokens": 8.1e12,
+            "hardware": "H800-80",
+            "chip_hours": 172800,
+        },
+        {
+            "run": "BLOOM-176B",
+            "n_total": 176247271424,
+            "tokens": 3.66e11,
+            "hardware": "A100-80",
+            "chip_hours": 1082990,
+            "mfu": 0.50,
+        },
+        {
+            "run": "OPT-175B",
+            "n_total": 174604468224,
+            "tokens": 3e11,
+            "hardware": "A100-80",
+            "n_chips": 1024,
+            "wall_days": 33,
+            "mfu": 0.47,
+        },
+    ]
+    found = [(finding.run, finding.kind) for finding in lint(rows).findings]
+    assert found == [
+        ("FlashAttention-2", "utilisation_percent"),
+        ("DeepSeek-V2", "hours_per_trillion"),
+        ("BLOOM-176B", "hfu_as_mfu"),
+        ("OPT-175B", "hfu_as_mfu"),
+    ]
+
+
 def test_two_named_conventions_are_named():
     table = {"params": [1e8, 2e8, 3e8], "params_convention": ["total", "total", "non_embedding"]}
     (finding,) = lint(table).findings

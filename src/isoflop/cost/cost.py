@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isoflop.cost.counts import Counts, count
 from isoflop.cost.facts import accelerator, quotes, resolve
 from isoflop.cost.flops import Flops, decode_flops, flops
@@ -104,7 +106,9 @@ def cost(
     """Cost a model: an Architecture, the name of a published one, or a config.json.
 
     With `tokens` the training is costed, with `machine` time and energy, and money if a rate is
-    given or the accelerator's price is known. `memory` holds settings of `training_memory`.
+    given or the accelerator's price is known. `memory` holds settings of `training_memory`, by
+    default fully sharded over the chips. Decoding runs on `chips`, or beside a training on the
+    fewest (a power of two) that hold weights and cache in nine tenths of their memory.
     """
     arch = resolve(model)
     counts = count(arch)
@@ -115,9 +119,12 @@ def cost(
     if train is not None and chip is not None:
         spent = training_time(train, machine=chip, chips=chips, precision=precision, mfu=mfu,
                               goodput=goodput)  # fmt: skip
+    held = serving_memory(arch, batch, sequence)
     decode = None
     if chip is not None and chip.bandwidth_tb_s is not None:
-        decode = decode_time(arch, batch, sequence, machine=chip, chips=chips, precision=precision)
+        group = chips if tokens is None else _fewest(held.total, chip)
+        decode = decode_time(arch, batch, sequence, machine=chip, chips=group, precision=precision)
+    sharded: dict[str, Any] = {"zero": 3, "data_parallel": chips}
     return Cost(
         name=arch.name,
         counts=counts,
@@ -127,8 +134,10 @@ def cost(
         cache_bytes_per_token=cache_elements(arch) * arch.kv_bits / 8,
         cache_bytes=cache_bytes(arch, sequence),
         weight_bytes=weight_bytes(arch),
-        training_memory=training_memory(arch, batch, sequence, **(memory or {})),
-        serving_memory=serving_memory(arch, batch, sequence),
+        training_memory=training_memory(
+            arch, batch, sequence, **(sharded if memory is None else memory)
+        ),
+        serving_memory=held,
         tokens=tokens,
         train_flops=train,
         train_6nd=None if tokens is None else 6.0 * counts.active * tokens,
@@ -138,6 +147,13 @@ def cost(
         decode=decode,
         critical_batch=_critical(chip, precision),
     )
+
+
+def _fewest(needed: Amount, chip: Accelerator) -> Any:
+    """Chips of one replica: the least power of two whose memory holds this many bytes."""
+    if chip.memory_gb is None:
+        return 1
+    return 2 ** np.maximum(np.ceil(np.log2(needed / (0.9 * chip.memory_gb * 1e9))), 0).astype(int)
 
 
 def _money(spent: TrainingTime | None, chip: Accelerator | None, rate: Price | None

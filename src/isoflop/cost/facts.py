@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -157,7 +158,8 @@ def published(name: str) -> Architecture:
     for known, row in _shapes().items():
         if known.casefold() == name.casefold():
             return architecture(**read_values(Shape, row, "architectures.csv", skip=("source",)))
-    near = [known for known in _shapes() if name.casefold()[:4] in known.casefold()]
+    names = {known.casefold(): known for known in _shapes()}
+    near = [names[match] for match in get_close_matches(name.casefold(), names)]
     raise ValueError(f"no published architecture {name!r}"
                      + (f"; near are {', '.join(near)}" if near else ""))  # fmt: skip
 

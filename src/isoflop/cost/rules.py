@@ -159,7 +159,7 @@ def _label(row: Row) -> tuple[float | None, str, str]:
 
 def utilisation(row: Row) -> list[Finding]:
     share, label, column = _label(row)
-    found = _peaks(row, share)
+    found = _peaks(row, share, label)
     if share is not None and share > 1:
         return [
             *found,
@@ -189,11 +189,11 @@ def utilisation(row: Row) -> list[Finding]:
     return []
 
 
-def _peaks(row: Row, share: float | None) -> list[Finding]:
+def _peaks(row: Row, share: float | None, label: str) -> list[Finding]:
     """The peak a utilisation rests on, by whichever figures give it away."""
     if row.chip is None or row.peak is None:
         return []
-    quotient = re.search(r"[\d.]+\s*/\s*([\d.]+)", row.text.get("utilisation_kind", ""))
+    quotient = re.search(r"\d\s*/\s*(\d{2,}[\d.]*)", row.text.get("utilisation_kind", ""))
     named = row("peak_tflops") or (float(quotient.group(1)) if quotient else None)
     rate = row("tflops_per_chip")
     peaks = {"peak_tflops": named}
@@ -207,6 +207,8 @@ def _peaks(row: Row, share: float | None) -> list[Finding]:
         if peak is None or eight_bits:
             continue
         ratio = peak * 1e12 / row.peak
+        if column == "utilisation" and label == "MFU" and 1.2 < ratio < 1.45:
+            continue  # hardware FLOP/s, recomputation counted, beside a true MFU
         if 1.85 < ratio < 2.15:
             return [
                 finding(
@@ -233,14 +235,16 @@ def _peaks(row: Row, share: float | None) -> list[Finding]:
 def _recomputed(row: Row, share: float | None, column: str) -> list[Finding]:
     """An MFU that its own row shows to hold recomputation."""
     rate = row("tflops_per_chip")
-    if rate is not None:
-        rate = rate * 1e12
-    elif share is not None and row.peak is not None:
+    if share is not None and row.peak is not None:
         rate = share * row.peak
-    if rate is None:
+    elif rate is not None:
+        rate = rate * 1e12
+    else:
         return []
     convention = row.text.get("flops_convention", "").lower()
-    if "recompute" in convention or "hardware" in convention:
+    flops, spent = row("train_flops"), row.hours
+    same = not flops or not spent or 0.9 < flops / (spent * 3600 * rate) < 1.1
+    if same and ("recompute" in convention or "hardware" in convention):
         return [
             finding(
                 row,
