@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 GRID = tuple(round(step / 100, 2) for step in range(101))
-STARTS = 10  # thresholds from which the search for an error rate starts
+STARTS = 5  # thresholds from which the search for an error rate starts
 Among = Literal["answered", "all"]
 
 
@@ -92,8 +92,8 @@ def certified_threshold(
 
     among="answered": errors among the answers given, which need not fall with the threshold.
     Learn then test (Angelopoulos et al. 2021): thresholds of `grid`, chosen without looking at
-    these questions, are tested from ten places on downward until one fails, each by the exact
-    binomial (Clopper-Pearson) at (1 - confidence) / 10. among="all": wrong answers as a share
+    these questions, are tested from five places on downward until one fails, each by the exact
+    binomial (Clopper-Pearson) at (1 - confidence) / 5. among="all": wrong answers as a share
     of all questions, which do fall, so that one descent at 1 - confidence is enough (Bates et
     al. 2021). Holds for independent questions of the same kind.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-Binning = Literal["width", "mass", "distinct"]
+Binning = Literal["width", "width_below", "mass", "distinct"]
 
 
 def brier(levels: Levels) -> Array:
@@ -40,11 +40,12 @@ def brier_parts(levels: Levels) -> tuple[Array, Array, Array]:
 
 
 def ece(levels: Levels, bins: int = 10, binning: Binning = "width") -> Array:
-    """Mean gap between confidence and accuracy over bins, each open below and closed above.
+    """Mean gap between confidence and accuracy over bins.
 
-    width: equal steps of confidence (0.1 with 10 bins). mass: edges at quantiles of the
-    confidences, equal confidences kept together. distinct: every confidence its own bin. The
-    figure depends on the bins and is 0 for a model that always claims its accuracy: no headline.
+    width: equal steps of confidence (0.1 with 10 bins), a confidence on an edge in the bin below
+    it; width_below: in the bin above. mass: edges at quantiles of the confidences, equal ones
+    kept together. distinct: every confidence its own bin. No headline: a model that always
+    claims its accuracy has 0, and where confidences sit on edges the two widths differ manyfold.
     """
     if binning == "distinct":
         place = np.arange(len(levels.q))
@@ -53,9 +54,10 @@ def ece(levels: Levels, bins: int = 10, binning: Binning = "width") -> Array:
             raise ValueError(f"bins is {bins}; one at least is due")
         if binning == "mass" and levels.right.ndim > 1:
             raise ValueError("bins of equal mass belong to one table, not to its resamples")
-        steps = np.linspace(0, 1, bins + 1)
-        edges = steps if binning == "width" else weighted_quantiles(levels, steps)
-        place = np.searchsorted(edges[1:-1], levels.q)
+        steps = np.arange(bins + 1) / bins
+        edges = weighted_quantiles(levels, steps) if binning == "mass" else steps
+        side = "right" if binning == "width_below" else "left"
+        place = np.searchsorted(edges[1:-1], levels.q, side=side)
     gap = levels.right - levels.count * levels.q
     member = (place[:, None] == np.unique(place)).astype(float)
     return np.abs(gap @ member).sum(axis=-1) / levels.total

@@ -89,9 +89,10 @@ def decide(
 
     A right answer pays `right`, a wrong one costs `wrong`, silence is 0; an action also costs its
     price (price_think, price_strong) and `second` for each of its seconds. The first answer is
-    already paid for: it is a part of the long one (columns seconds and price), not of a call. Accuracies given confidence are estimated by isotonic regression: more
-    confidence never means less accuracy, for any of the models. y_think and y_strong are
-    optional. Raises ValueError for fewer than 50 questions.
+    already paid for: it is a part of the long one (columns seconds and price), not of a call.
+    Accuracies given confidence are estimated by isotonic regression: more confidence never means
+    less accuracy, for any of the models. y_think and y_strong are optional. Raises ValueError for
+    fewer than 50 questions.
     """
     items.need("q", "y", why="the decision")
     check_level(level, draws)

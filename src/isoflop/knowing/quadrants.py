@@ -26,6 +26,7 @@ CELLS = {
     "unknown_known": "stays silent and would be right",
 }
 LEAST_IN_CELL = 5
+ECE_KINDS = ("width", "width_below", "mass")
 WHY = {
     "auroc": "needs right and wrong answers, in every resample for an interval",
     "sensitivity": "AUROC is undefined, 0 or 1, here or in a resample",
@@ -40,6 +41,7 @@ SHOWN = (
     ("overconfidence", "overconfidence"), ("AUROC", "auroc"), ("Brier", "brier"),
     ("  reliability", "reliability"), ("  resolution", "resolution"),
     ("  uncertainty", "uncertainty"), ("ECE, 10 equal widths", "ece_width"),
+    ("  edges in the bin above", "ece_width_below"),
     ("ECE, 10 equal masses", "ece_mass"), ("AURC", "aurc"), ("AURC above the best", "excess_aurc"),
     ("utility at the threshold", "utility"), ("skill", "skill"),
     ("omniscience index", "omniscience"), ("latent knowledge", "latent"),
@@ -142,7 +144,7 @@ def quadrants(
         return {**cells(counts, threshold), **scores_of(counts, threshold)}
 
     point = {name: float(value) for name, value in statistics(levels).items()}
-    point |= {f"ece_{kind}": float(calibration.ece(levels, 10, kind)) for kind in ("width", "mass")}
+    point |= {f"ece_{kind}": float(calibration.ece(levels, 10, kind)) for kind in ECE_KINDS}
     drawn = {}
     if draws:
         drawn = bootstrap(statistics, (items["q"], right, clusters), draws=draws, seed=seed)
