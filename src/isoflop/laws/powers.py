@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,8 @@ def sum_chart(params: Sequence[Param], floor: str, terms: Sequence[Term]) -> Cha
 def product_chart(params: Sequence[Param], term: Term) -> Chart:
     """Coordinates of one product of powers, whose logarithm is linear in all of them."""
     at = {p.name: k for k, p in enumerate(params)}
+    box = _box(params, (term,), at)
+    box["starts"] = lambda count, seed: _anywhere(params, count, seed)
     return Chart(
         atoms=(_atom(term, at),),
         link=lambda t: Linked(t[0], (np.ones_like(t[0]),), {(0, 0): np.zeros_like(t[0])}),
@@ -54,11 +56,11 @@ def product_chart(params: Sequence[Param], term: Term) -> Chart:
         terms=lambda t: [np.exp(t[0])],
         floor=None,
         amplitudes=((at[term.amplitude],),),
-        **_box(params, (term,), at),
+        **box,
     )
 
 
-def _box(params: Sequence[Param], terms: Sequence[Term], at: Mapping[str, int]) -> dict:
+def _box(params: Sequence[Param], terms: Sequence[Term], at: Mapping[str, int]) -> dict[str, Any]:
     """Bounds, starts and the way to the paper's own coefficients and back."""
     amplitudes = {t.amplitude for t in terms}
     free = {at[p.name]: _between(p) for p in params if p.name not in amplitudes}
@@ -69,6 +71,12 @@ def _box(params: Sequence[Param], terms: Sequence[Term], at: Mapping[str, int]) 
         "from_params": lambda v: _shifted(v, terms, at, back=True),
         "starts": lambda count, seed: spread(count, free, seed=seed, size=len(params)),
     }
+
+
+def _anywhere(params: Sequence[Param], count: int, seed: int) -> Array:
+    """Starts for a linear problem of any size: uniform in the start box, amplitudes 1."""
+    low, high = np.array([(0, 0) if p.log else p.start for p in params], dtype=float).T
+    return low + (high - low) * np.random.default_rng(seed).random((count, len(params)))
 
 
 def _between(p: Param) -> Callable[[Array], Array]:

@@ -1,0 +1,69 @@
+"""Broken power laws: smoothly joined pieces, in any variable and for any metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoflop.law import Law, Param, Published
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+def broken(breaks: int) -> Law:
+    """y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i): `breaks` changes of slope.
+
+    f_i is the width of a break in ln x, c_i the change of slope there.
+    """
+
+    def formula(p: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
+        log_x = np.log(x["scale"])
+        total = np.log(p["b"]) - p["c0"] * log_x
+        for i in range(1, breaks + 1):
+            f = p[f"f{i}"]
+            total = total - p[f"c{i}"] * f * np.logaddexp(0, (log_x - np.log(p[f"d{i}"])) / f)
+        return p["a"] + np.exp(total)
+
+    params = [
+        Param(name="a", low=0, high=1e6, start=(0, 1), unit="unit of the metric", meaning="limit"),
+        Param(name="b", low=1e-12, high=1e15, start=(0.1, 100), log=True),
+        Param(name="c0", low=-5, high=5, start=(0, 0.6), meaning="first slope"),
+    ]
+    for i in range(1, breaks + 1):
+        params += [
+            Param(name=f"c{i}", low=-20, high=20, start=(-1, 3), meaning="change of slope"),
+            Param(name=f"d{i}", low=1e-6, high=1e30, start=(3, 1e6), unit="scale", log=True),
+            Param(name=f"f{i}", low=0.01, high=10, start=(0.03, 1), log=True),
+        ]
+    return Law(
+        name=f"broken-{breaks}",
+        title=f"Broken power law, {breaks} break{'s' if breaks > 1 else ''}",
+        equation="y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i)",
+        formula=formula,
+        params=tuple(params),
+        inputs=("scale",),
+        output="metric",
+        output_unit="as measured",
+        citation="Caballero et al. 2022, arXiv:2210.14891, eq. 1",
+        published=DEMO if breaks == 1 else (),
+        note="`scale` is the one variable that grows: tokens, parameters, compute or steps.",
+    )
+
+
+DEMO = (
+    Published(
+        name="caballero-2022-demo",
+        values={"a": 0.41388, "b": 2.27727, "c0": 0.055077, "c1": 5.6629, "d1": 612.58,
+                "f1": 0.059193},
+        source="demonstration in the code of arXiv:2210.14891",
+        verified=True,
+    ),
+)  # fmt: skip
+BROKEN = broken(1)
+ALL = (BROKEN,)

@@ -1,0 +1,251 @@
+"""Laws of repeated sampling: coverage against samples, from curves or from counts per question.
+
+Shapes: q questions, m distinct (n, c) pairs of samples and successes, v nodes of a quadrature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from isoflop.law import Law, Param
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+BROWN = Law(
+    name="coverage",
+    title="Coverage by repeated sampling",
+    equation="coverage = exp(a k^b), a, b < 0",
+    formula=lambda p, x: np.exp(p["a"] * x["samples"] ** p["b"]),
+    params=(
+        Param(name="a", low=-100, high=-1e-6, start=(-5, -0.3), meaning="ln of pass@1"),
+        Param(name="b", low=-5, high=-1e-4, start=(-1, -0.1), meaning="exponent of samples"),
+    ),
+    inputs=("samples",),
+    output="coverage",
+    output_unit="1",
+    citation="Brown et al. 2024, Large Language Monkeys, arXiv:2407.21787",
+    note="Tends to 1: it overshoots where some questions are never solved, and fits formal proofs "
+    "poorly. Attack success by best of n is the same family. Published coefficients are per model "
+    "and task and were not carried over.",
+)
+
+
+def _beta_formula(p, x):
+    from scipy.special import betaln
+
+    return -np.expm1(betaln(p["a"], p["b"] + x["samples"]) - betaln(p["a"], p["b"]))
+
+
+BETA = Law(
+    name="coverage-beta",
+    title="Coverage when success rates follow a Beta distribution",
+    equation="coverage = 1 - B(a, b + k) / B(a, b)",
+    formula=_beta_formula,
+    params=(
+        Param(name="a", low=1e-3, high=100, start=(0.1, 3), log=True,
+              meaning="exponent of failures: 1 - coverage falls as k^-a"),
+        Param(name="b", low=1e-2, high=1e5, start=(1, 300), log=True),
+    ),
+    inputs=("samples",),
+    output="coverage",
+    output_unit="1",
+    citation="Schaeffer et al. 2025, How do large language monkeys get their power (laws)?, "
+    "arXiv:2502.17578",
+    note="Fit it to counts with `fit_beta` where there are any. Published coefficients are per "
+    "model and task and were not carried over.",
+)  # fmt: skip
+
+ALL = (BROWN, BETA)
+
+REACH = 7.5  # of the quadrature in arcsinh of the logit: |logit| up to 900
+NODES = 1201  # spacing .0125: exact to 1e-8 for counts of 10,000 samples
+
+
+class Nodes(NamedTuple):
+    """ln p, ln(1 - p) and ln of the weight p(1 - p) dt at each node: (v,)."""
+
+    log_p: Array
+    log_q: Array
+    log_weight: Array
+
+
+def nodes() -> Nodes:
+    """Trapezoid nodes in t = logit p after t = sinh y, where a Beta density is smooth."""
+    y = np.linspace(-REACH, REACH, NODES)
+    t = np.sinh(y)
+    log_p, log_q = -np.logaddexp(0, -t), -np.logaddexp(0, t)
+    return Nodes(log_p, log_q, log_p + log_q + np.log(np.cosh(y) * (y[1] - y[0])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaFit:
+    """Success rates scale x Beta(a, b) over questions, found by maximum likelihood.
+
+    theta: ln a, ln b, logit scale (the last only where it was free). covariance: of theta.
+    """
+
+    a: float
+    b: float
+    scale: float
+    log_likelihood: float
+    theta: Array
+    covariance: Array
+
+
+def pass_at_k(n: ArrayLike, c: ArrayLike, k: float) -> Array:
+    """Unbiased pass@k of each question from c successes in n samples: 1 - C(n-c, k)/C(n, k).
+
+    Chen et al. 2021, arXiv:2107.03374. Raises ValueError where k exceeds the samples of a question.
+    """
+    from scipy.special import gammaln
+
+    n, c = np.broadcast_arrays(np.asarray(n, dtype=float), np.asarray(c, dtype=float))
+    if np.any(k > n):
+        raise ValueError(f"pass@{k:g} needs {k:g} samples a question; the fewest are {n.min():g}")
+    left = n - c
+    some = left >= k
+    left = np.where(some, left, k)
+    log = gammaln(left + 1) - gammaln(left - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
+    return np.where(some, -np.expm1(log), 1.0)
+
+
+def _counted(n: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array, NDArray[np.intp]]:
+    """Distinct (n, c), how many questions share each, and which each question has."""
+    table = np.stack(np.broadcast_arrays(np.asarray(n, float), np.asarray(c, float)), axis=-1)
+    if np.any(table[:, 1] < 0) or np.any(table[:, 1] > table[:, 0]):
+        raise ValueError("successes c must lie between 0 and the samples n of each question")
+    pairs, index, times = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    return pairs[:, 0], pairs[:, 1], times.astype(float), index.ravel()
+
+
+def _kernel(n: Array, c: Array, scale: float, at: Nodes) -> Array:
+    """ln of p^c (1-p)^(n-c) at p = scale x Beta, (m, v), without the binomial coefficient."""
+    log_p = np.log(scale) + at.log_p
+    log_q = at.log_q if scale == 1 else np.log1p(-scale * np.exp(at.log_p))
+    return c[:, None] * log_p + (n - c)[:, None] * log_q
+
+
+def _posterior(theta: Array, n: Array, c: Array, at: Nodes) -> tuple[Array, Array]:
+    """ln evidence (m,) and posterior weights (m, v) of each pair's rate on the nodes."""
+    from scipy.special import betaln
+
+    a, b = np.exp(theta[:2])
+    scale = 1 / (1 + np.exp(-theta[2])) if len(theta) == 3 else 1.0
+    prior = (a - 1) * at.log_p + (b - 1) * at.log_q + at.log_weight - betaln(a, b)
+    log = _kernel(n, c, scale, at) + prior
+    top = log.max(axis=1, keepdims=True)
+    weight = np.exp(log - top)
+    total = weight.sum(axis=1, keepdims=True)
+    return (top + np.log(total))[:, 0], weight / total
+
+
+def fit_beta(n: ArrayLike, c: ArrayLike, *, scaled: bool = False) -> BetaFit:
+    """Fit success rates scale x Beta(a, b) to c successes in n samples of each question.
+
+    scaled: let no question's rate exceed `scale` (Schaeffer's three-parameter family); one
+    quadrature serves all questions. Raises ValueError where all or none of the samples succeed.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import digamma, gammaln
+
+    n, c, times, _ = _counted(n, c)
+    if not 0 < np.sum(c * times) < np.sum(n * times):
+        raise ValueError("all or none of the samples succeed: no distribution can be fitted")
+    at = nodes()
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        evidence, weight = _posterior(theta, n, c, at)
+        a, b = np.exp(theta[:2])
+        both = digamma(a + b)
+        by = [
+            a * (weight @ at.log_p - digamma(a) + both),
+            b * (weight @ at.log_q - digamma(b) + both),
+        ]
+        if len(theta) == 3:
+            s = 1 / (1 + np.exp(-theta[2]))
+            p = np.exp(at.log_p)
+            by.append((1 - s) * (c - (n - c) * (weight @ (s * p / (1 - s * p)))))
+        return -float(times @ evidence), -np.array([times @ slope for slope in by])
+
+    rate = np.sum(c * times) / np.sum(n * times)
+    best = None
+    for start in (0.2, 1.0):
+        theta = np.log([start, max(start * (1 / rate - 1), 0.05)])
+        theta = np.append(theta, 2.0) if scaled else theta
+        bounds = [(-6.0, 6.0), (-6.0, 12.0), (-12.0, 12.0)][: len(theta)]
+        found = minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=bounds,
+                         options={"ftol": 0, "gtol": 1e-8, "maxiter": 500})  # fmt: skip
+        best = found if best is None or found.fun < best.fun else best
+    assert best is not None
+    theta, size = best.x, len(best.x)
+    hessian = np.stack(
+        [(loss(theta + h)[1] - loss(theta - h)[1]) / 2e-4 for h in 1e-4 * np.eye(size)]
+    )
+    binomial = gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)
+    return BetaFit(
+        a=float(np.exp(theta[0])),
+        b=float(np.exp(theta[1])),
+        scale=float(1 / (1 + np.exp(-theta[2]))) if scaled else 1.0,
+        log_likelihood=float(times @ binomial) - float(best.fun),
+        theta=theta,
+        covariance=np.asarray(np.linalg.pinv(0.5 * (hessian + hessian.T)), dtype=np.float64),
+    )
+
+
+def coverage(fit: BetaFit, k: ArrayLike) -> Array:
+    """Expected pass@k of a new question under the fitted distribution."""
+    from scipy.special import betaln
+
+    at, k = nodes(), np.atleast_1d(np.asarray(k, dtype=float))
+    prior = (fit.a - 1) * at.log_p + (fit.b - 1) * at.log_q + at.log_weight
+    weight = np.exp(prior - betaln(fit.a, fit.b))
+    log_q = np.log1p(-fit.scale * np.exp(at.log_p)) if fit.scale < 1 else at.log_q
+    return -np.expm1(k[:, None] * log_q) @ weight
+
+
+class Forecast(NamedTuple):
+    """Mean pass@k over the given questions, and its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def forecast_pass_at_k(
+    n: ArrayLike,
+    c: ArrayLike,
+    k: float,
+    *,
+    level: float = 0.95,
+    scaled: bool = False,
+    draws: int = 400,
+    seed: int = 0,
+) -> Forecast:
+    """pass@k averaged over these very questions, with k far above their n samples.
+
+    A question's rate has its posterior given its own counts under the fitted distribution; the
+    interval covers the unknown rates and the uncertainty of the distribution (Laplace), not a
+    distribution that is no Beta.
+    """
+    fit = fit_beta(n, c, scaled=scaled)
+    many, hits, times, _ = _counted(n, c)
+    at = nodes()
+    rng = np.random.default_rng(seed)
+    root = np.linalg.cholesky(fit.covariance + 1e-12 * np.eye(len(fit.theta)))
+    mean = np.empty(draws)
+    for d in range(draws):
+        theta = fit.theta + root @ rng.standard_normal(len(fit.theta))
+        scale = 1 / (1 + np.exp(-theta[2])) if scaled else 1.0
+        solved = -np.expm1(k * (np.log1p(-scale * np.exp(at.log_p)) if scaled else at.log_q))
+        _, weight = _posterior(np.clip(theta, -12, 12), many, hits, at)
+        first, second = weight @ solved, weight @ solved**2
+        variance = times @ np.maximum(second - first**2, 0)
+        mean[d] = (times @ first + np.sqrt(variance) * rng.standard_normal()) / times.sum()
+    low, high = np.quantile(np.clip(mean, 0, 1), [(1 - level) / 2, (1 + level) / 2])
+    return Forecast(float(np.mean(mean)), float(low), float(high))

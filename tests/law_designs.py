@@ -1,0 +1,178 @@
+"""A sensible design and true coefficients for each law outside pretraining: name -> (design, truth,
+coefficients that those runs do not hold). Truth None means the first published set."""
+
+from itertools import product
+
+import numpy as np
+
+from isoflop.laws import tuning
+
+LOSS = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.348, "beta": 0.366}
+
+
+def cross(**levels):
+    """A full grid over the levels of each column."""
+    rows = np.array(list(product(*levels.values())), dtype=float)
+    return dict(zip(levels, rows.T, strict=True))
+
+
+def space(low, high, count):
+    return np.geomspace(low, high, count)
+
+
+def shares(count, domains=5, seed=0):
+    r = np.random.default_rng(seed).dirichlet(np.full(domains, 0.8), count)
+    return {f"share_{j + 1}": r[:, j] for j in range(domains)}
+
+
+def scattered(count=120, seed=0):
+    rng = np.random.default_rng(seed)
+    low, high = np.log([6e7, 2e9, 2e-4, 3e4]), np.log([1e9, 1e11, 6e-3, 4e6])
+    rows = np.exp(low + (high - low) * rng.random((count, 4)))
+    return dict(zip(tuning.KNOBS, rows.T, strict=True))
+
+
+def response():
+    """A bowl whose minimum is Step Law's, in the coefficients of the quadratic form."""
+    n, t = (-0.713, 0.307), 0.571
+    out = dict.fromkeys([p.name for p in tuning.RESPONSE.params], 0.0)
+    out |= {"c": 4.0, "N": -0.05, "D": -0.04}
+    # .01 (R - ln 1.79 - n.(N, D))^2 + .004 (T - ln .58 - t D)^2
+    a, b = np.log(1.79), np.log(0.58)
+    for weight, (const, own, on_n, on_d) in (
+        (0.01, (a, "R", n[0], n[1])),
+        (0.004, (b, "T", 0.0, t)),
+    ):
+        terms = {own: 1.0, "N": -on_n, "D": -on_d}
+        out["c"] *= np.exp(weight * const**2)
+        for x, value in terms.items():
+            out[x] -= 2 * weight * const * value
+            for y, other in terms.items():
+                pair = x + y if x + y in out else y + x
+                out[pair] += weight * value * other
+    return out
+
+
+SIZES = {"params": space(3e7, 3e9, 5), "tokens": space(1e9, 1e11, 5)}
+CURVES = {
+    "curve": np.repeat([0.0, 1.0, 2.0], 60),
+    "step": np.tile(np.linspace(2000, 24000, 60), 3),
+    "learning_rate": np.concatenate([
+        np.full(60, 3e-4),
+        3e-5 + 2.7e-4 * 0.5 * (1 + np.cos(np.pi * np.linspace(0, 1, 60))),
+        np.where(np.arange(60) < 30, 3e-4, 6e-5),
+    ]),
+}  # fmt: skip
+
+DESIGNS = {
+    "repeated": (
+        cross(params=space(5e7, 8e9, 4), unique_tokens=space(1e8, 5e10, 4),
+              epochs=[1, 2, 4, 10, 30, 100]),
+        None,
+    ),
+    "quality": (cross(**SIZES, treated=[0, 1]), LOSS | {"q": 1.6}),
+    "vocabulary": (
+        cross(non_vocab_params=space(33, 3000, 5), vocab_params=space(2, 200, 5),
+              characters=space(1, 500, 5)),
+        None,
+    ),
+    "transfer": (cross(tokens=space(1e5, 1e9, 5), params=space(1e6, 1e9, 5)), None),
+    "mixture-exponential-5": (
+        shares(60),
+        {"c": 1.6, "k": 1.2, "t_1": -1.9, "t_2": 0.3, "t_3": -0.4, "t_4": 0.1},
+    ),
+    "mixture-log-5": (
+        shares(60),
+        {"a": 2.3, "b": -0.08, "c_2": 0.05, "c_3": -0.04, "c_4": 0.06, "c_5": 0.02},
+    ),
+    "clark": (cross(params=space(1.5e7, 1.3e9, 6), experts=[1, 2, 4, 8, 16, 64, 128, 512]), None),
+    "granularity": (
+        cross(params=space(1e7, 4e9, 5), tokens=space(1e9, 1e11, 5), granularity=[1, 2, 4, 8, 16]),
+        {"c": 1.2, "g": 20.0, "a": 181.0, "b": 308.0, "gamma": 0.58, "alpha": 0.3, "beta": 0.27},
+    ),
+    "sparsity": (
+        cross(params=space(1e8, 1e10, 5), tokens=space(2e9, 2e11, 5),
+              sparsity=[0, 0.5, 0.75, 0.9, 0.98]),
+        None,
+    ),
+    "leverage": (
+        cross(activation=[0.008, 0.03, 0.1, 0.3, 1], granularity=[1, 2, 4, 8, 16, 32],
+              flops=space(1e18, 1e21, 5)),
+        None,
+    ),
+    "joint-experts": (
+        cross(active_params=space(3e7, 3e9, 5), tokens=space(1e9, 1e11, 5), experts=[1, 4, 16, 64]),
+        {"c": 1.2, "a": 40.0, "b": 60.0, "alpha": 0.2, "beta": 0.19, "delta": 0.25,
+         "gamma": -0.02, "omega": -0.1, "zeta": 0.01, "E_start": 2.0, "E_max": 300.0},
+    ),
+    "weight-sparsity": (
+        cross(params=space(1e6, 1e9, 5), tokens=space(1e9, 1e11, 5),
+              weight_sparsity=[0, 0.5, 0.75, 0.875]),
+        {"c": 0.65, "a_S": 16.8, "c_S": 12.0, "a_D": 390.0, "b_S": 0.72, "b_N": 0.245,
+         "b_D": 0.27},
+    ),
+    "parallel": (
+        cross(params=space(5e8, 5e9, 6), streams=[1, 2, 4, 8]),
+        {"E": 0.7, "A": 1e8, "k": 0.35, "alpha": 0.2},
+    ),
+    "precision": (
+        cross(params=space(3e7, 3e9, 3), tokens=space(1e9, 1e11, 3), weight_bits=[3, 6, 16],
+              activation_bits=[3, 6, 16], cache_bits=[3, 6, 16]),
+        LOSS | {"g_w": 2.7, "g_a": 2.2, "g_kv": 0.9},
+    ),
+    "post-training-quantisation": (
+        cross(params=space(3e7, 2e9, 4), tokens=space(1e9, 3e10, 4), weight_bits=[3, 4, 5, 6, 8]),
+        {"C_T": 0.05, "g_D": 0.5, "g_N": 0.48, "g": 0.9},
+    ),
+    "annealing": (CURVES, {"L0": 2.8, "A": 0.6, "a": 0.45, "C": 0.6, "lam": 0.998}),
+    "multi-power": (CURVES, None),
+    "step-learning-rate": (cross(params=space(6e7, 1e9, 4), tokens=space(2e9, 1e11, 4)), None),
+    "step-batch": (cross(tokens=space(2e9, 1e11, 8)), None),
+    "deepseek-learning-rate": (cross(flops=space(1e17, 2e19, 8)), None),
+    "deepseek-batch": (cross(flops=space(1e17, 2e19, 8)), None),
+    "porian-learning-rate": (cross(params=space(5e6, 1e9, 8)), None),
+    "porian-batch": (cross(params=space(5e6, 1e9, 8)), None),
+    "bjorck-learning-rate": (cross(params=space(0.76, 7, 4), tokens=space(25, 800, 4)), None),
+    "power-lines-batch": (cross(tokens=space(1e9, 1e12, 8)), {"c": 30.0, "d": 0.383}),
+    "tuning-response": (scattered(), response()),
+    "gadre-error": (cross(loss=np.linspace(2.2, 6, 20)), None),
+    "task-loss": (cross(**SIZES), {"E": 0.3, "A": 40.0, "B": 120.0, "alpha": 0.25, "beta": 0.25}),
+    "task-accuracy": (
+        cross(task_loss=np.linspace(0.4, 2.2, 24)),
+        {"a": -0.72, "k": 4.0, "L0": 1.0, "b": 0.97},
+    ),
+    "task-loss+task-accuracy": (
+        cross(params=space(1e7, 1e11, 8), tokens=space(1e9, 1e13, 8)),
+        {"E": 0.3, "A": 40.0, "B": 120.0, "alpha": 0.25, "beta": 0.25,
+         "a": -0.72, "k": 4.0, "L0": 1.0, "b": 0.97},
+    ),
+    "direct-accuracy": (cross(flops=space(1e19, 1e23, 12)), {"A": 5e3, "alpha": 0.19}),
+    "observational": (cross(capability=np.linspace(-3, 3, 20)), {"a": -0.4, "b": 1.1}),
+    "translog": (cross(**SIZES), {"a": -20.0, "n": 0.5, "d": 0.4, "m": 0.002}),
+    "loss-to-loss": (
+        cross(loss_other=np.linspace(2.2, 4.5, 24)),
+        {"E1": 1.5, "K": 0.9, "E0": 1.7, "kappa": 1.1},
+    ),
+    "fine-tuning-rectified": (
+        cross(tokens=space(1e2, 1e7, 24)),
+        {"E": 1.1, "B": 800.0, "D_l": 400.0, "beta": 0.6},
+    ),
+    "fine-tuning": (cross(**SIZES), {"E": 1.1, "A": 300.0, "alpha": 0.15, "beta": 0.14}),
+    "reward-sigmoid": (cross(compute=space(0.5, 100, 40)), None),
+    "reward-log": (cross(compute=space(1, 30, 12)), {"R1": 0.35, "B": 0.12}),
+    "over-optimisation-best-of-n": (
+        cross(distance=np.linspace(0.2, 6, 20)),
+        {"a": 0.9, "b": 0.04},
+    ),
+    "over-optimisation-rl": (cross(distance=np.linspace(0.2, 10, 20)), {"a": 0.9, "b": 0.2}),
+    "entropy-ceiling": (cross(entropy=np.linspace(0.01, 1.5, 20)), {"b": 0.9, "a": 0.1}),
+    "coverage": (cross(samples=space(1, 1e4, 16)), {"a": -3.2, "b": -0.4}),
+    "coverage-beta": (cross(samples=space(1, 1e4, 16)), {"a": 0.296, "b": 12.5}),
+    "density": (cross(days=np.linspace(0, 600, 20)), {"A": 0.007, "B": 0.1}),
+    "horizon": (cross(days=np.linspace(0, 2000, 20)), {"A": 0.00327, "B": 0.0}),
+    "price": (cross(days=np.linspace(0, 900, 20)), {"A": -0.0107, "B": 3.0}),
+    "broken-1": (cross(scale=space(1, 1e5, 60)), None),
+}  # fmt: skip
+
+epochs = DESIGNS["repeated"][0].pop("epochs")
+DESIGNS["repeated"][0]["tokens"] = DESIGNS["repeated"][0]["unique_tokens"] * epochs
