@@ -1,14 +1,16 @@
 """Pool, backtest, span: coverage on simulated runs, right law and wrong, and refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from isoflop.fit import Objective
 from isoflop.forecast import Rule, backtest, pool
-from isoflop.forecast.folds import candidate_cuts, inner_cuts
+from isoflop.forecast.folds import Member, candidate_cuts, fit_folds, inner_cuts
 from isoflop.forecast.mixture import Mixture
+from isoflop.forecast.pool import assemble
 from isoflop.forecast.span import Span, reach_of, span_of
 from isoflop.laws.pretrain import CHINCHILLA, KAPLAN, POWER, TIED
 from isoflop.tables import Runs
@@ -188,6 +190,40 @@ def test_bias_is_forecast_minus_observed():
     cut = (6 * params * tokens)[~large].max()
     row = backtest(runs, (CHINCHILLA,), cuts=[cut], objective=FAST, draws=10).of("chinchilla")[0]
     assert row.bias == pytest.approx(-np.log(1.02), abs=2e-4)
+
+
+def test_backtest_tells_apart_what_a_forecast_would_refuse():
+    tested = backtest(simulated(1), (CHINCHILLA,), objective=FAST, draws=10, cuts="every")
+    for row in tested.of():
+        assert row.within <= row.hidden
+        assert bool(row.coverage_within) == (row.within > 0)
+        if row.within == row.hidden:
+            assert row.coverage_within == row.coverage
+            assert row.width_within == row.width
+    assert tested.of()[0].within < tested.of()[0].hidden  # nothing was backtested there
+    assert tested.of()[-1].within == tested.of()[-1].hidden
+    with pytest.raises(ValueError, match="cuts must be 'few', 'every' or computes"):
+        backtest(simulated(1), (CHINCHILLA,), cuts="all")  # type: ignore[arg-type]
+
+
+def test_a_law_that_extrapolates_to_infinity_is_left_out():
+    runs = simulated(0)
+    top = float(runs["flops"].max())
+    cuts = np.array([runs["flops"][runs["flops"] <= 1.2e19].max(), top])
+    good, bad = (
+        fit_folds(runs, Member(law=law), cuts, objective=FAST, seed=0) for law in (CHINCHILLA, TIED)
+    )
+    spoilt = bad.log_predicted.copy()
+    spoilt[0, -1] = np.inf
+    made = assemble(
+        runs, [good, replace(bad, log_predicted=spoilt)], cut=top, inner=cuts[:1], left_out={},
+        objective=FAST, rule=Rule(), draws=5, seed=0,
+    )  # fmt: skip
+    assert [m.name for m in made.members] == ["chinchilla"]
+    assert (
+        made.left_out["tied"]
+        == f"fitted below {cuts[0]:.3g} FLOPs it extrapolates to no finite loss"
+    )
 
 
 def test_cuts_never_split_a_budget():

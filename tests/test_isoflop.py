@@ -116,6 +116,11 @@ def test_fewer_than_two_valleys_are_refused():
         isoflop(runs, curve="line")  # type: ignore[arg-type]
 
 
+def test_intervals_need_draws():
+    with pytest.raises(ValueError, match="the intervals need draws"):
+        isoflop(surface(), draws=0)
+
+
 def test_runs_are_grouped_into_budgets():
     flops = np.array([1e18, 1.05e18, 0.97e18, 3e18, 3.1e18, 8e18])
     found = [(round(b / 1e18, 2), rows.tolist()) for b, rows in budget_groups(flops)]

@@ -110,6 +110,8 @@ def isoflop(
     """
     if curve not in DEGREE:
         raise ValueError(f"no curve {curve!r}; choose parabola or cubic")
+    if draws < 1:
+        raise ValueError(f"the intervals need draws, not {draws}; 1000 take a fraction of a second")
     columns = {k: np.asarray(runs[k], dtype=float) for k in ("params", "tokens", "flops", "loss")}
     rng = np.random.default_rng(seed)
     valleys, minima = [], {"params": [], "tokens": []}
@@ -124,13 +126,7 @@ def isoflop(
                 found.append(
                     _minima(part[name], _resampled(part, name, curve, draws=draws, rng=rng), curve)
                 )
-    trusted = [v for v in valleys if not v.excluded]
-    if len(trusted) < 2:
-        reasons = "; ".join(f"{v.flops:.3g}: {v.excluded}" for v in valleys if v.excluded)
-        raise ValueError(
-            f"column 'flops': {len(trusted)} budget(s) with a minimum between measured sizes, "
-            f"two are needed ({reasons or 'no two runs share a budget; raise tolerance'})"
-        )
+    trusted = _trusted(valleys)
     compute = np.log([v.flops for v in trusted])
     weights = _budget_weights(len(trusted), draws, rng)
     frontiers = {
@@ -148,6 +144,20 @@ def isoflop(
         curve=curve, valleys=tuple(valleys), params=frontiers["params"],
         tokens=frontiers["tokens"], level=level, draws=draws, left_out=left_out,
     )  # fmt: skip
+
+
+def _trusted(valleys: Sequence[Valley]) -> list[Valley]:
+    """The valleys with a minimum; ValueError with the first reasons where there are not two."""
+    trusted = [v for v in valleys if not v.excluded]
+    if len(trusted) < 2:
+        reasons = [f"{v.flops:.3g}: {v.excluded}" for v in valleys if v.excluded]
+        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        raise ValueError(
+            f"column 'flops': {len(trusted)} budget(s) with a minimum between measured sizes, two "
+            f"are needed ({'; '.join(reasons[:5])}{more}); where runs of one budget differ in "
+            "compute, raise tolerance or give budgets"
+        )
+    return trusted
 
 
 def budget_groups(
@@ -275,6 +285,11 @@ def _frontier(
     usable = np.where(np.isfinite(resampled), weights, 0.0)
     usable[(usable > 0).sum(axis=1) < 2] = 0.0
     kept = usable.sum(axis=1) > 0
+    if not kept.any():
+        raise ValueError(
+            f"column {name!r}: no draw left two budgets with a minimum between measured sizes; the "
+            "valleys are flat beside their noise: add sizes to each budget"
+        )
     slopes, centres = _line(compute - middle, np.nan_to_num(resampled)[kept], usable[kept])
     tails = [(1 - level) / 2, (1 + level) / 2]
     exponents = np.quantile(slopes, tails)
