@@ -247,6 +247,18 @@ HUB = {
         "num_attention_heads": 4, "num_hidden_layers": 26, "num_key_value_heads": 1,
         "query_pre_attn_scalar": 256, "rope_local_base_freq": 10000, "sliding_window": 512,
         "sliding_window_pattern": 6, "vocab_size": 262144}),
+    "chatglm2-6b": (6243584000, {
+        "model_type": "chatglm", "add_bias_linear": False, "add_qkv_bias": True,
+        "ffn_hidden_size": 13696, "hidden_size": 4096, "kv_channels": 128,
+        "multi_query_attention": True, "multi_query_group_num": 2, "num_attention_heads": 32,
+        "num_layers": 28, "padded_vocab_size": 65024, "post_layer_norm": True, "rmsnorm": True,
+        "original_rope": True, "seq_length": 32768}),
+    "deepseek-moe-16b": (16375728128, {
+        "model_type": "deepseek", "attention_bias": False, "first_k_dense_replace": 1,
+        "hidden_size": 2048, "intermediate_size": 10944, "moe_intermediate_size": 1408,
+        "moe_layer_freq": 1, "n_routed_experts": 64, "n_shared_experts": 2,
+        "num_attention_heads": 16, "num_experts_per_tok": 6, "num_hidden_layers": 28,
+        "num_key_value_heads": 16, "scoring_func": "softmax", "vocab_size": 102400}),
     "gpt-neox-20b": (20554567680, {
         "model_type": "gpt_neox", "attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0,
         "hidden_size": 6144, "intermediate_size": 24576, "num_attention_heads": 64,
@@ -295,6 +307,11 @@ def test_unknown_models_towers_and_missing_sizes_are_refused():
     short = {key: value for key, value in MODELS["Llama-3-8B"].items() if key != "vocab_size"}
     with pytest.raises(ValueError, match="no 'vocab_size'"):
         from_config(short)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="4096 channels are not divisible by 31 heads"):
+        from_config(MODELS["Llama-3-8B"] | {"num_attention_heads": 31})
 
 
 def test_file_and_folder_read_the_same(tmp_path):

@@ -108,6 +108,22 @@ def test_arrays_count_as_their_elements_do():
         assert all(np.asarray(many[name])[place] == one[name] for name in ("total", "matmul"))
 
 
+def test_arrays_of_latent_models_count_as_their_elements_do():
+    sizes = {"layers": 4, "vocab": 1000, "heads": 4, "kv_rank": 16, "nope_dim": 16, "rope_dim": 8,
+             "value_dim": 16, "ff": 128, "experts": 8, "top_k": 2, "expert_ff": 32}  # fmt: skip
+    ranks, widths = np.array([0, 24, 48]), np.array([64, 64, 96])
+    many = count(architecture(q_rank=ranks, width=widths, **sizes))
+    for place in range(3):
+        one = architecture(q_rank=int(ranks[place]), width=int(widths[place]), **sizes)
+        assert np.asarray(many.total)[place] == count(one).total
+        assert np.asarray(many.matmul)[place] == count(one).matmul
+
+
+def test_a_width_that_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="give head_dim"):
+        architecture(layers=2, width=100, vocab=64, heads=3, ff=64)
+
+
 def test_padding_rounds_the_table_up():
     sizes = {"layers": 6, "width": 512, "heads": 8, "ff": 2048}
     padded = architecture(vocab=50254, pad_vocab_to=128, **sizes)

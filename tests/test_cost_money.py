@@ -94,6 +94,10 @@ def test_rl_keeps_flops_and_seconds_of_rollout_and_update_apart():
     assert rl.update_flops == pytest.approx(5 * rl.rollout_flops)
     lean = reinforcement(model, 1e9, machine="H100", rate=price("H100"), batch=16, reference=False)
     assert lean.update_flops == pytest.approx(4 * rl.rollout_flops)
+    least = reinforcement(
+        model, 1e9, machine="H100", rate=price("H100"), reference=False, old_policy=False
+    )
+    assert least.rollout_flops + least.update_flops == pytest.approx(4 * rl.rollout_flops)
     # bound by bandwidth: a sixth of the FLOPs, more than a sixth of the hours
     assert rl.rollout_chip_hours > rl.update_chip_hours / 5
     assert rl.dollars.usd == pytest.approx(2.95 * (rl.rollout_chip_hours + rl.update_chip_hours))

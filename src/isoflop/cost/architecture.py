@@ -192,6 +192,10 @@ def architecture(**sizes: Any) -> Architecture:
     shape: Shape = _strict(Shape, sizes)
     if np.any(np.asarray(shape.width) <= 0) or np.any(np.asarray(shape.layers) <= 0):
         raise ValueError("layers and width must be positive")
+    if shape.head_dim is None and not np.any(np.asarray(shape.kv_rank) > 0):
+        odd = np.asarray(shape.width) % np.asarray(shape.heads)
+        if np.any(odd):
+            raise ValueError("width is not divisible by heads: give head_dim, the width of a head")
     if not np.any(np.asarray(shape.ff) > 0) and not np.any(np.asarray(shape.expert_ff) > 0):
         raise ValueError("ff (or expert_ff with experts) is missing: the width of the MLP")
     quantized = Quantized(bits=shape.weight_bits, group=shape.weight_group)

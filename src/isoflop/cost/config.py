@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop.cost.architecture import Architecture, Quantized
 from isoflop.cost.blocks import Attention, Experts, FeedForward, Latent, Mixer, Mlp
-from isoflop.cost.families import FAMILIES, Family, Flag
+from isoflop.cost.dense import DENSE
+from isoflop.cost.family import Family, Flag
 from isoflop.cost.hybrids import RECURRENT, nemotron_feedforwards, nemotron_kinds, recurrent
 from isoflop.cost.keys import IRRELEVANT, Keys
+from isoflop.cost.sparse import SPARSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FAMILIES = {**DENSE, **SPARSE}
 SLIDING = ("sliding_attention", "chunked_attention")
 FULL = ("full_attention", "attention")
 # Families whose feed-forward part is four times as wide as the model unless they say otherwise.
@@ -147,7 +150,7 @@ def _mixers(keys: Keys, family: Family, layers: int) -> tuple[Mixer, ...]:
                 count=count,
                 heads=heads,
                 kv_heads=_kv_heads(keys, heads),
-                head_dim=keys("head_dim", keys("hidden_size") // heads),
+                head_dim=keys("head_dim") or _head_dim(keys, heads),
                 window=window,
                 q_bias=_flag(keys, family.qkv_bias),
                 kv_bias=_flag(keys, family.qkv_bias),
@@ -158,6 +161,14 @@ def _mixers(keys: Keys, family: Family, layers: int) -> tuple[Mixer, ...]:
             )
         )
     return tuple(found)
+
+
+def _head_dim(keys: Keys, heads: int) -> int:
+    width = keys.need("hidden_size")
+    if width % heads:
+        raise ValueError(f"config.json has no 'head_dim', and {width} channels are not divisible "
+                         f"by {heads} heads")  # fmt: skip
+    return width // heads
 
 
 def _kv_heads(keys: Keys, heads: int) -> int:

@@ -207,17 +207,20 @@ def reinforcement(
     context: int = 4096,
     chips: int = 8,
     mbu: float = 0.5,
+    old_policy: bool = True,
     reference: bool = True,
     mfu: float | Utilisation | None = None,
     goodput: float | Utilisation | None = None,
 ) -> Reinforcement:
     """RL on `tokens` sampled tokens: 2N rollout, 2N old and 2N reference log-probabilities, 6N.
 
+    Without `old_policy` and `reference` those passes are left out: 8N to 12N a token in all.
+
     The rollout is bound by bandwidth, so its seconds come from the decoding roofline at `mbu`
     for `batch` sequences at a time on a replica of `chips`, and not from its FLOPs.
     """
     forward = flops(model, context).forward
-    update = tokens * forward * (5 if reference else 4)
+    update = tokens * forward * (3 + old_policy + reference)
     step = decode_time(model, batch, context // 2, machine=machine, chips=chips, mbu=mbu)
     rollout_hours = tokens / step.tokens_per_second * chips / 3600
     learn = training_time(update, machine=machine, mfu=mfu, goodput=goodput)
