@@ -20,6 +20,7 @@ from isoflop.cost import (
     published,
     roofline_step,
     runs,
+    size_factor,
     training_time,
     utilisation,
 )
@@ -54,6 +55,20 @@ def test_deepseek_v3_hours_lie_in_the_interval_that_published_runs_give():
     exact = training_time(work, machine="H800", chips=2048, mfu=0.3894, goodput=1.0)
     assert exact.chip_hours == pytest.approx(hours, rel=0.01)
     assert exact.low == exact.high == exact.seconds
+
+
+def test_small_models_reach_less():
+    sizes = np.array([70e6, 160e6, 410e6, 1e9, 70e9])
+    factors = size_factor(sizes)
+    assert factors[0] == pytest.approx(0.75, abs=0.03)  # Pythia-70M 0.22, 1.4B 0.32, 6.9B 0.33
+    assert np.all(np.diff(factors) >= 0)
+    assert factors[3] == factors[4] == 1
+    plain = training_time(1e20, machine="A100")
+    small = training_time(1e20, machine="A100", params=70e6)
+    assert small.seconds == pytest.approx(plain.seconds / factors[0])
+    assert "for so small a model" in str(small)
+    given = training_time(1e20, machine="A100", params=70e6, mfu=0.2)
+    assert given.size_factor == 1
 
 
 def test_time_is_flops_over_chips_peak_and_both_factors():

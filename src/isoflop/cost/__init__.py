@@ -72,7 +72,7 @@ from isoflop.cost.seconds import (
     training_time,
 )
 from isoflop.cost.table import read_table
-from isoflop.cost.utilisation import Utilisation, prior, utilisation
+from isoflop.cost.utilisation import Utilisation, prior, size_factor, utilisation
 
 __all__ = [
     "CONVENTIONS",
@@ -141,6 +141,7 @@ __all__ = [
     "runs",
     "serving",
     "serving_memory",
+    "size_factor",
     "training_memory",
     "training_time",
     "utilisation",

@@ -118,7 +118,7 @@ def cost(
     spent = None
     if train is not None and chip is not None:
         spent = training_time(train, machine=chip, chips=chips, precision=precision, mfu=mfu,
-                              goodput=goodput)  # fmt: skip
+                              goodput=goodput, params=counts.active)  # fmt: skip
     held = serving_memory(arch, batch, sequence)
     decode = None
     if chip is not None and chip.bandwidth_tb_s is not None:

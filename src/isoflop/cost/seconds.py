@@ -15,7 +15,7 @@ from isoflop.cost.counts import count
 from isoflop.cost.facts import Accelerator, accelerator
 from isoflop.cost.flops import decode_flops, prefill_flops
 from isoflop.cost.memory import cache_bytes, weight_bytes
-from isoflop.cost.utilisation import Utilisation, given
+from isoflop.cost.utilisation import Utilisation, given, size_factor
 
 if TYPE_CHECKING:
     from isoflop.cost.blocks import Amount, Size
@@ -36,6 +36,7 @@ class TrainingTime:
     peak: float
     mfu: Utilisation
     goodput: Utilisation
+    size_factor: Any = 1.0
 
     @property
     def days(self) -> Any:
@@ -57,6 +58,11 @@ class TrainingTime:
             f"{self.seconds / DAY:,.4g} days ({self.low / DAY:,.3g} to {self.high / DAY:,.3g}, 80%)"
             f" on {self.chips} x {self.machine}, {self.chip_hours:,.4g} chip-hours\n"
             f"  {self.mfu}\n  {self.goodput}"
+            + (
+                f"\n  x {self.size_factor:.2f} for so small a model"
+                if np.ndim(self.size_factor) == 0 and self.size_factor < 0.995
+                else ""
+            )
         )
 
 
@@ -68,13 +74,15 @@ def training_time(
     precision: str = "bf16",
     mfu: float | Utilisation | None = None,
     goodput: float | Utilisation | None = None,
+    params: Amount | None = None,
     draws: int = 999,
     seed: int = 0,
 ) -> TrainingTime:
     """FLOPs / (chips x peak x MFU x goodput), in seconds.
 
     Model FLOPs go with MFU; give an HFU as `mfu` only with hardware FLOPs. Without a value both
-    factors come from published runs, and the interval with them; arrays of FLOPs give arrays.
+    factors come from published runs, and the interval with them; then `params`, the active
+    parameters, lower the MFU of a model below 1B (`size_factor`). Arrays of FLOPs give arrays.
     """
     chip = accelerator(machine) if isinstance(machine, str) else machine
     used, good = given("MFU", mfu, precision), given("goodput", goodput, precision)
@@ -84,7 +92,8 @@ def training_time(
     if used.sd or good.sd:
         shares = used.draws(draws, rng) * good.draws(draws, rng) / (used.median * good.median)
         low, high = np.quantile(shares, (0.1, 0.9))
-    seconds = ideal / (used.median * good.median)
+    size = 1.0 if params is None or mfu is not None else size_factor(params)
+    seconds = ideal / (used.median * good.median * size)
     return TrainingTime(
         seconds=seconds,
         low=seconds / high,
@@ -95,6 +104,7 @@ def training_time(
         peak=chip.peak(precision),
         mfu=used,
         goodput=good,
+        size_factor=size,
     )
 
 

@@ -99,6 +99,32 @@ def effective(run: Run) -> float | None:
     return 6 * run.active_params * run.tokens / (hours * 3600 * peak)
 
 
+@cache
+def _by_size() -> tuple[np.ndarray, np.ndarray]:
+    """Sizes (log10) and effective utilisations (log) of published runs."""
+    found = [
+        (run.active_params, value) for run in runs() if run.prior and (value := effective(run))
+    ]
+    sizes, shares = np.array(found, dtype=float).T
+    return np.log10(sizes), np.log(shares)
+
+
+def size_factor(params: Amount) -> Any:
+    """What a model below 1B reaches of the utilisation of larger ones: 1 from 1B on.
+
+    A mean over published runs of similar size (kernel of half a decade in parameters). Small
+    models are bound by latency; one utilisation for a ladder from 70M up is wrong by half.
+    """
+    return np.minimum(_near(np.minimum(params, 1e9)) / _near(1e9), 1.0)
+
+
+def _near(params: Amount) -> Any:
+    sizes, shares = _by_size()
+    distance = (np.log10(params)[..., None] - sizes) / 0.5
+    weight = np.exp(-0.5 * distance**2)
+    return np.exp(np.sum(weight * shares, axis=-1) / np.sum(weight, axis=-1))
+
+
 def utilisation(
     flops_per_token: Amount,
     tokens_per_second: Amount,
