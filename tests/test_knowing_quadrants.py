@@ -84,7 +84,7 @@ def test_aurc_is_the_mean_over_all_orders_of_the_ties(table):
     levels = levels_of(q, y)
     assert calibration.aurc(levels) == pytest.approx(np.mean(risks), abs=1e-12)
     best = np.cumsum(1 - np.sort(y)[::-1]) / np.arange(1, len(q) + 1)
-    assert calibration.excess_aurc(levels) == pytest.approx(np.mean(risks) - best.mean(), abs=1e-12)
+    assert calibration.best_aurc(levels) == pytest.approx(best.mean(), abs=1e-12)
 
 
 @published
@@ -141,7 +141,7 @@ def test_a_single_threshold_does_not_invent_sensitivity():
 
 
 def test_what_is_not_identified_says_so_in_json():
-    every = quadrants(Items.of({"q": [0.9, 0.8, 0.7], "y": [1, 1, 1]}), draws=100)
+    every = quadrants(Items.of({"q": [0.9, 0.8, 0.7, 0.7, 0.1], "y": [1] * 5}), draws=100)
     assert every.scores["auroc"] is None
     assert every.scores["sensitivity"] is None
     assert every.scores["skill"] is None
@@ -176,9 +176,9 @@ def test_counts_of_samples_stand_for_as_many_answers():
 
 def test_latent_knowledge_is_what_a_vote_does_not_select():
     table = {
-        "q": [0.9, 0.2, 0.4],
-        "answers": [["4", "4", "5"], ["1", "2", "2"], ["0", "0", "0"]],
-        "truth": ["4", "1", "3"],
+        "q": [0.9, 0.2, 0.4] * 2,
+        "answers": [["4", "4", "5"], ["1", "2", "2"], ["0", "0", "0"]] * 2,
+        "truth": ["4", "1", "3"] * 2,
     }
     found = quadrants(Items.of(table), draws=200)
     assert found.scores["latent"] == pytest.approx(1 / 3)
@@ -191,7 +191,7 @@ def test_intervals_cover(grouped):
     rng = np.random.default_rng(3)
     hits = {"accuracy": 0, "brier": 0, "auroc": 0}
     truth = None
-    trials = 150
+    trials = 120
     for trial in range(trials + 1):
         groups = 20_000 if trial == 0 else 60
         luck = rng.normal(0, 1.0, groups) * grouped
@@ -208,11 +208,14 @@ def test_intervals_cover(grouped):
             low, high = found.intervals[name]
             hits[name] += low <= truth[name] <= high
     for share in hits.values():
-        assert 0.83 <= share / trials <= 0.97
+        assert 0.82 <= share / trials <= 0.97
 
 
 def test_bad_requests_are_refused():
-    items = Items.of({"q": [0.5, 0.7], "y": [1, 0]})
+    items = Items.of({"q": [0.5, 0.7] * 3, "y": [1, 0] * 3})
+    grouped = Items.of({"q": [0.5, 0.7] * 3, "y": [1, 0] * 3, "group": ["a", "b"] * 3})
+    with pytest.raises(ValueError, match="2 independent questions or groups of them are too few"):
+        quadrants(grouped)
     with pytest.raises(ValueError, match="threshold is 1; it must be at least 0 and below 1"):
         quadrants(items, threshold=1)
     with pytest.raises(ValueError, match="draws is 5; intervals need 100 resamples"):
@@ -220,4 +223,4 @@ def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="the quadrant report needs column 'q'"):
         quadrants(Items.of({"y": [1, 0]}))
     with pytest.raises(ValueError, match=r"no column 'y' .* and no columns 'n' and 'c'"):
-        quadrants(Items.of({"q": [0.5]}))
+        quadrants(Items.of({"q": [0.5]}), draws=0)

@@ -3,6 +3,7 @@
 from isoflop.knowing.abstention import Abstention, certified_threshold, conformal_threshold
 from isoflop.knowing.decision import Decision, SecondsWorth, decide, worth_of_a_second
 from isoflop.knowing.quadrants import Quadrants, quadrants
+from isoflop.knowing.report import Knowledge, know
 from isoflop.knowing.routing import Routing, apgr_from_auroc, route
 from isoflop.knowing.samples import SampleCurve, best_of_k, pass_at_k, sample_curve
 from isoflop.knowing.singletons import singleton_bound, singleton_rate
@@ -10,8 +11,9 @@ from isoflop.knowing.spread import Spread, spread
 from isoflop.knowing.votes import majority_at_k, weighted_at_k
 
 __all__ = [
-    "Abstention", "Decision", "Quadrants", "Routing", "SampleCurve", "SecondsWorth", "Spread",
-    "apgr_from_auroc", "best_of_k", "certified_threshold", "conformal_threshold", "decide",
-    "majority_at_k", "pass_at_k", "quadrants", "route", "sample_curve", "singleton_bound",
-    "singleton_rate", "spread", "weighted_at_k", "worth_of_a_second",
+    "Abstention", "Decision", "Knowledge", "Quadrants", "Routing", "SampleCurve",
+    "SecondsWorth", "Spread", "apgr_from_auroc", "best_of_k", "certified_threshold",
+    "conformal_threshold", "decide", "know", "majority_at_k", "pass_at_k", "quadrants", "route",
+    "sample_curve", "singleton_bound", "singleton_rate", "spread", "weighted_at_k",
+    "worth_of_a_second",
 ]  # fmt: skip

@@ -100,26 +100,23 @@ def aurc(levels: Levels) -> Array:
     Within a tie of m questions with e errors the expected errors grow by e / m a question, so
     the sum has a closed form in harmonic numbers.
     """
-    count, wrong = levels.count, levels.wrong
-    after = np.cumsum(count, axis=-1)
-    before = after - count
-    errors = np.cumsum(wrong, axis=-1) - wrong
+    count, wrong = np.rint(levels.count), levels.wrong
+    answered, errors = (np.cumsum(x, axis=-1) for x in (count, wrong))
+    places = answered.astype(int)
+    reciprocals = 1 / np.arange(1, int(answered.max()) + 1)
+    harmonic = np.concatenate([[0.0], np.cumsum(reciprocals)])[places]
     with np.errstate(invalid="ignore"):
         rate = np.where(count > 0, wrong / count, 0.0)
-    return (
-        wrong + (errors - before * rate) * (_harmonic(after) - _harmonic(before))
-    ).sum(axis=-1) / levels.total  # fmt: skip
+    # Where a tie starts, the errors so far are above what its own rate would have given.
+    above = errors - rate * answered
+    steps = np.diff(harmonic, axis=-1, prepend=0.0)
+    return (wrong + above * steps).sum(axis=-1) / answered[..., -1]
 
 
-def excess_aurc(levels: Levels) -> Array:
-    """AURC above that of the best order, all right answers before all wrong ones."""
-    right, wrong, total = levels.right.sum(axis=-1), levels.wrong.sum(axis=-1), levels.total
-    best = (wrong - right * (_harmonic(total) - _harmonic(right))) / total
-    return aurc(levels) - best
-
-
-def _harmonic(x: Array) -> Array:
-    """Harmonic numbers, also between the integers."""
+def best_aurc(levels: Levels) -> Array:
+    """AURC of the best order there is, all right answers before all wrong ones."""
     from scipy.special import digamma
 
-    return digamma(x + 1.0) + np.euler_gamma
+    right, total = levels.right.sum(axis=-1), levels.total
+    later = digamma(total + 1) - digamma(right + 1)
+    return (total - right - right * later) / total

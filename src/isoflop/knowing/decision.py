@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop.knowing.levels import check_level, interval, resampled_means
+from isoflop.knowing.levels import check_resampling, interval, resampled_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,11 +95,11 @@ def decide(
     fewer than 50 questions.
     """
     items.need("q", "y", why="the decision")
-    check_level(level, draws)
     if right <= 0 or wrong < 0 or second < 0:
         raise ValueError("right must be positive, wrong and second must not be negative")
     if len(items) < LEAST:
         raise ValueError(f"a decision rule needs {LEAST} questions, the table has {len(items)}")
+    check_resampling(items.clusters, level, draws)
     actions = ["silence", *(a for a, column in ACTIONS.items() if column in items)]
     marks = {a: items[ACTIONS[a]] for a in actions[1:]}
     costs = {a: _cost(items, a, second) for a in actions[1:]}
@@ -152,7 +152,8 @@ def _cost(items: Items, action: str, second: float) -> Array:
 
 def _best(q: Array, payoff: Array, new: Array) -> Index:
     """The action of largest expected payoff at each new confidence; silence on a tie."""
-    expected = np.stack([isotonic(q, column, new) for column in payoff.T], axis=1)
+    least = round(np.sqrt(len(q)))
+    expected = np.stack([isotonic(q, y, new, least=least) for y in payoff.T], axis=1)
     return np.argmax(expected, axis=1)
 
 
@@ -164,17 +165,23 @@ def _bands(q: Array, payoff: Array, actions: list[str]) -> tuple[tuple[float, fl
     return tuple((edges[k], edges[k + 1], actions[chosen[start]]) for k, start in enumerate(starts))
 
 
-def isotonic(x: Array, y: Array, new: Array) -> Array:
+def isotonic(x: Array, y: Array, new: Array, *, least: int = 1) -> Array:
     """The non-decreasing least-squares fit of y on x, read at `new`: the value of the step below.
 
-    Pool adjacent violators over distinct x; below the smallest x its own value holds.
+    Pool adjacent violators over distinct x; below the smallest x its own value holds. No step
+    is set by fewer than `least` points: at the ends, steps of a few points follow their noise.
     """
     values, place = np.unique(x, return_inverse=True)
-    count = np.bincount(place).astype(float)
+    tally = np.bincount(place).astype(float)
+    # Neighbours share a step until it holds `least` points; what is left over joins the last.
+    step = np.minimum((np.cumsum(tally) - tally) // least, max(len(x) // least - 1, 0))
+    first, step = np.unique(step, return_index=True, return_inverse=True)[1:]
+    count = np.bincount(step, tally)
     means: list[float] = []
     weights: list[float] = []
     sizes: list[int] = []
-    for mean, weight in zip((np.bincount(place, y) / count).tolist(), count.tolist(), strict=True):
+    averages = np.bincount(step[place], y) / count
+    for mean, weight in zip(averages.tolist(), count.tolist(), strict=True):
         size = 1
         while means and means[-1] >= mean:
             both = weights[-1] + weight
@@ -185,7 +192,7 @@ def isotonic(x: Array, y: Array, new: Array) -> Array:
         weights.append(weight)
         sizes.append(size)
     fitted = np.repeat(means, sizes)
-    return fitted[np.maximum(np.searchsorted(values, new, side="right") - 1, 0)]
+    return fitted[np.maximum(np.searchsorted(values[first], new, side="right") - 1, 0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +235,7 @@ def worth_of_a_second(
     are those of the long answer as a whole. Questions are paired and resampled by group.
     """
     items.need("y", "y_think", "seconds", "seconds_think", why="the worth of a second")
-    check_level(level, draws)
+    check_resampling(items.clusters, level, draws)
     if ("price" in items) != ("price_think" in items):
         raise ValueError("columns 'price' and 'price_think' go together; one is missing")
     none = np.zeros(len(items))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.intp]
 
 CHUNK = 4_000_000  # resampled cells held at once
+LEAST_GROUPS = 5  # resamples of fewer scarcely vary, and their intervals would be far too narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +109,19 @@ def interval(draws: Array, level: float) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def check_level(level: float, draws: int) -> None:
+def check_resampling(clusters: Index, level: float, draws: int) -> None:
     """ValueError where an interval was asked that no resampling gives."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1, for example 0.95")
     if draws and draws < 100:
         raise ValueError(f"draws is {draws}; intervals need 100 resamples, or 0 for none")
+    groups = int(clusters.max()) + 1
+    if draws and groups < LEAST_GROUPS:
+        raise ValueError(
+            f"{groups} independent questions or groups of them are too few to resample, "
+            f"{LEAST_GROUPS} are due; leave a group column out with ignore=('group',) if "
+            "questions are independent, or say draws=0"
+        )
 
 
 def resampled_means(columns: tuple[Array, ...], clusters: Index, *, draws: int, seed: int) -> Array:

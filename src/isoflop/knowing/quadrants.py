@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoflop.knowing import calibration
-from isoflop.knowing.levels import Levels, bootstrap, check_level, interval, levels_of
+from isoflop.knowing.levels import Levels, bootstrap, check_resampling, interval, levels_of
 from isoflop.knowing.votes import vote_counts
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def quadrants(
     Raises ValueError for a table without confidences or of several models.
     """
     items.need("q", why="the quadrant report")
-    check_level(level, draws)
+    check_resampling(items.clusters, level, draws)
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold is {threshold}; it must be at least 0 and below 1")
     right, clusters = items.right, items.clusters
@@ -205,7 +205,8 @@ def skill(levels: Levels, threshold: float) -> Array:
     """Utility as a share of what perfect self-knowledge adds to always or never answering.
 
     1 is perfect, 0 no better than the better of the two, negative harmful; NaN where perfect
-    self-knowledge adds nothing.
+    self-knowledge adds nothing. Where always and never answering pay about the same, resampling
+    favours the better of the two and the interval is too narrow (90% covered 82% in simulation).
     """
     accuracy = levels.accuracy
     always = accuracy - threshold / (1 - threshold) * (1 - accuracy)
@@ -228,7 +229,7 @@ def scores_of(levels: Levels, threshold: float) -> dict[str, Array]:
         false_alarms = ndtri(found["unknown_unknown"] / (1 - accuracy))
         # Infinity minus infinity where nothing or everything is claimed: not a number.
         d_prime, criterion = hits - false_alarms, -(hits + false_alarms) / 2
-    soft = soft_cells(levels)
+    soft, curve = soft_cells(levels), calibration.aurc(levels)
     return {
         "accuracy": accuracy,
         "auroc": area,
@@ -240,8 +241,8 @@ def scores_of(levels: Levels, threshold: float) -> dict[str, Array]:
         "reliability": reliability,
         "resolution": resolution,
         "uncertainty": uncertainty,
-        "aurc": calibration.aurc(levels),
-        "excess_aurc": calibration.excess_aurc(levels),
+        "aurc": curve,
+        "excess_aurc": curve - calibration.best_aurc(levels),
         "utility": utility(levels, threshold),
         "skill": skill(levels, threshold),
         "omniscience": half["known_known"] - half["unknown_unknown"],

@@ -10,7 +10,7 @@ import numpy as np
 
 from isoflop.knowing import calibration
 from isoflop.knowing.levels import (
-    check_level,
+    check_resampling,
     descending,
     interval,
     levels_of,
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-POINTS = 101  # shares of strong calls at which a curve is reported
+SHARE = np.linspace(0, 1, 101)  # shares passed on at which a curve is reported
+CASCADES = ("self_knowledge", "confidence")  # these need the small model's answer first
 TARGETS = (0.5, 0.8)  # shares of the gap at which calls are counted
 # Least share of strong calls that recovers half the gap, for the best trained routers.
 PUBLISHED = (
@@ -41,7 +42,8 @@ class Curve:
     """Accuracy by share of questions passed on, and what it is worth.
 
     apgr: mean share of the accuracy gap recovered over all shares passed on. cpt: share of the
-    gap -> least share passed on that recovers it. None where not identified.
+    gap -> least share passed on that recovers it. None where not identified. costs: price and
+    seconds a question at each share, where the table has them for both models.
     """
 
     router: str
@@ -51,6 +53,7 @@ class Curve:
     apgr_interval: tuple[float, float] | None
     cpt: Mapping[float, float | None]
     cpt_intervals: Mapping[float, tuple[float, float] | None]
+    costs: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,7 @@ def route(
     """
     small = "y_weak" if "y_weak" in items else "y"
     items.need(small, "y_strong", why="routing")
-    check_level(level, draws)
+    check_resampling(items.clusters, level, draws)
     weak, strong = items[small], items["y_strong"]
     ranked: dict[str, Any] = {
         "oracle": strong - weak, "self_knowledge": -weak, "random": np.zeros(len(items)),
@@ -143,11 +146,13 @@ def route(
         if np.shape(values) != (len(items),) or not np.isfinite(values).all():
             raise ValueError(f"router {name!r} needs {len(items)} finite scores, one a question")
         ranked[name] = values
-    share = np.linspace(0, 1, POINTS)
     curves = tuple(
-        _curve(name, score, (weak, strong, items.clusters), share, (draws, level, seed))
+        _curve(
+            name, score, (weak, strong, items.clusters), (draws, level, seed),
+            costs=_costs(items, score, cascade=name in CASCADES),
+        )
         for name, score in ranked.items()
-    )
+    )  # fmt: skip
     auroc = formula = shortfall = None
     p = _shares(weak, strong)
     identified = p["strong_only"] != p["weak_only"]
@@ -162,7 +167,7 @@ def route(
     return Routing(
         name=items.name, questions=len(items), weak=float(weak.mean()),
         strong=float(strong.mean()), either=float(np.maximum(weak, strong).mean()), level=level,
-        share=tuple(share.tolist()), curves=curves, auroc=auroc, formula=formula,
+        share=tuple(SHARE.tolist()), curves=curves, auroc=auroc, formula=formula,
         shortfall=shortfall,
         formula_slope=apgr_from_auroc(1, **p) - apgr_from_auroc(0, **p) if identified else None,
     )  # fmt: skip
@@ -197,8 +202,8 @@ def _curve(
     name: str,
     score: Any,
     data: tuple[Array, Array, NDArray[np.intp]],
-    share: Array,
     sampling: tuple[int, float, int],
+    costs: Mapping[str, tuple[float, ...]],
 ) -> Curve:
     weak, strong, clusters = data
     draws, level, seed = sampling
@@ -208,24 +213,39 @@ def _curve(
     parts = [_path(rank, weak, strong, w) for w in resamples(clusters, draws, seed)]
     apgr = float(point.apgr()[0])
     cpt = {x: float(point.cpt(x)[0]) for x in TARGETS}
-    accuracy = np.concatenate([part.at(share) for part in parts]) if parts else np.empty((0, 0))
+    accuracy = np.concatenate([part.at(SHARE) for part in parts]) if parts else np.empty((0, 0))
     ends = [interval(column, level) for column in accuracy.T]
     return Curve(
         router=name,
-        accuracy=tuple(point.at(share)[0].tolist()),
+        accuracy=tuple(point.at(SHARE)[0].tolist()),
         accuracy_intervals=tuple(e for e in ends if e is not None),
         apgr=_known(apgr),
         apgr_interval=_spread([part.apgr() for part in parts], level),
         cpt={x: _known(value) for x, value in cpt.items()},
         cpt_intervals={x: _spread([part.cpt(x) for part in parts], level) for x in TARGETS},
+        costs=costs,
     )
+
+
+def _costs(items: Items, score: Any, *, cascade: bool) -> dict[str, tuple[float, ...]]:
+    """Mean price and seconds at each share; a cascade also pays the small model's answer."""
+    found = {}
+    rank = descending(np.asarray(score, float))[1]
+    for kind in ("price", "seconds"):
+        if kind in items and f"{kind}_strong" in items:
+            small, large = items[kind], items[f"{kind}_strong"]
+            paid = small + large if cascade else large
+            path = _path(rank, small, paid, np.ones((1, len(items)), int))
+            found[kind] = tuple(path.at(SHARE)[0].tolist())
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
     """Share passed on and accuracy after each tie of a ranking: (draws, ties + 1), from (0, weak).
 
-    Between two of them accuracy is a straight line in expectation, so all below is exact.
+    Between two of them accuracy (or any other mean, such as the price) is a straight line in
+    expectation, so all below is exact.
     """
 
     share: Array

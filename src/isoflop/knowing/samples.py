@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop.knowing.levels import check_level, interval, resampled_means
+from isoflop.knowing.levels import check_resampling, interval, resampled_means
 from isoflop.knowing.votes import majority_at_k, vote_counts, weighted_at_k
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def sample_curve(
     needs answers and truth, weighted and best also scores.
     """
     items.need("n", "c", why="accuracy by number of samples")
-    check_level(level, draws)
+    check_resampling(items.clusters, level, draws)
     least = int(items["n"].min())
     ks = tuple(k) if k is not None else tuple(2**p for p in range(least.bit_length()))
     found = {"pass": pass_at_k(items["n"], items["c"], ks)}
