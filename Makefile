@@ -16,7 +16,7 @@ climb: $(READY)  ## train a ladder, forecast the next rung, seal it, run it, sco
 	$(BIN)/isoflop climb $(ARGS)
 
 test: $(READY) lint  ## everything CI runs
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(READY)  ## minutes of work: whole climbs, kill -9 at random moments
 	$(BIN)/pytest -m slow $(ARGS)
@@ -29,10 +29,11 @@ lint: $(READY)
 bench: $(READY)  ## speed and honesty beside the peers; writes nothing
 	$(BIN)/pip install -q -r bench/peers.txt -c constraints.txt
 	$(BIN)/python bench/fit.py
-	$(BIN)/python bench/coverage.py
+	$(BIN)/python bench/coverage.py --jobs 2
+	$(BIN)/python bench/cost.py
 
-bench-gpu: $(READY)
-	$(BIN)/python bench/gpu.py
+bench-gpu: $(READY)  ## the ladder for one GPU, with its sealed forecast and score
+	$(BIN)/isoflop climb --ladder gpu $(ARGS)
 
 clean:
 	rm -rf $(VENV)
