@@ -13,10 +13,9 @@ BASE = ("E", "A", "B", "alpha", "beta")
 
 @pytest.fixture(scope="module")
 def runs():
-    table = tidy("datablations_repeat")
-    kept = table["in_paper_fit"] == "True"
-    names = {"params": "n_params", "tokens": "d_tokens", "unique_tokens": "unique_tokens"}
-    return {k: table[v][kept] for k, v in names.items()}, table["val_loss"][kept]
+    table = columns("repetition")
+    assert len(table["loss"]) == 182
+    return {k: table[k] for k in ("params", "tokens", "unique_tokens")}, table["loss"]
 
 
 def second_stage():
@@ -32,18 +31,17 @@ def objective(law, values, runs):
 
 def test_objective_at_the_published_coefficients(runs):
     law, published = second_stage()
-    found = objective(law, published, runs)
-    assert found == pytest.approx(0.0158259, rel=1e-4)  # printed; 4.4e-5 of it is not explained
+    assert round(objective(law, published, runs), 7) == 0.0158259
 
 
 def test_a_second_point_of_the_valley_is_better_and_the_minimum_lies_further(runs):
     law, published = second_stage()
     second = objective(law, {"R_D": 47.0, "R_N": 2.3}, runs)
-    assert second == pytest.approx(0.015807, rel=2e-4)
+    assert second == pytest.approx(0.015807, abs=2e-6)
     found = solve(law, *runs, objective=HUBER)
     assert found.certified[0]
     assert found.objective[0] < second < objective(law, published, runs)
-    assert found.objective[0] == pytest.approx(0.0158053, abs=1e-7)
+    assert found.objective[0] == pytest.approx(0.0158047, abs=1e-7)
     np.testing.assert_allclose(found.coefficients[0], [95.4, 1.706], rtol=2e-3)
 
 
@@ -52,14 +50,12 @@ def test_four_epochs_are_nearly_as_good_as_fresh_tokens():
     many = law.coefficients("muennighoff-2023")
     design = {"params": np.full(2, 2.8e9), "tokens": np.full(2, 5.5e10)}
     four, fresh = law.predict(many, design | {"unique_tokens": np.array([1.375e10, 5.5e10])})
-    assert 0 < four / fresh - 1 < 0.005
-    ten, _ = law.predict(many, design | {"unique_tokens": np.array([1.375e9, 5.5e10])})
-    assert ten / fresh - 1 > 0.03
+    assert 0.005 < four / fresh - 1 < 0.012
+    forty, _ = law.predict(many, design | {"unique_tokens": np.array([1.375e9, 5.5e10])})
+    assert forty / fresh - 1 > 0.1
 
 
-def test_the_public_table_holds_the_same_runs(runs):
-    x, y = runs
-    public = columns("repetition")
-    assert len(public["loss"]) == len(y) == 182
-    np.testing.assert_allclose(np.sort(public["loss"]), np.sort(y), rtol=1e-9)
-    np.testing.assert_allclose(np.sort(public["unique_tokens"]), np.sort(x["unique_tokens"]))
+def test_one_loss_differs_in_the_table_compiled_from_the_notebook(runs):
+    table = tidy("datablations_repeat")
+    compiled = np.sort(table["val_loss"][table["in_paper_fit"] == "True"])
+    assert np.sum(np.abs(compiled - np.sort(runs[1])) > 1e-6) == 1

@@ -1,4 +1,4 @@
-"""Luo et al. 2025, arXiv:2503.12811: curves of unseen schedules from a cosine and a constant one."""
+"""Luo et al. 2025, arXiv:2503.12811: curves of unseen schedules from two seen."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Porian et al. 2024, arXiv:2406.19146: the exponent of the optimal size, corrected step by step."""
+"""Porian et al. 2024, arXiv:2406.19146: the optimal size, corrected step by step."""
 
 import numpy as np
 import pytest

@@ -30,7 +30,9 @@ def test_the_ceiling_is_the_published_one_within_its_error_of_two_points(curve):
     x, y = curve
     late = {"compute": x["compute"][1:]}  # upstream drops the first 1,500 GPU-hours
     law = pin(find("reward-sigmoid"), R0=0.4017)
-    found = dict(zip(law.names, solve(law, late, y[1:], objective=LSQ).coefficients[0], strict=True))
+    found = dict(
+        zip(law.names, solve(law, late, y[1:], objective=LSQ).coefficients[0], strict=True)
+    )
     assert abs(found["A"] - 0.6446) < 0.02
     assert found["A"] == pytest.approx(0.6308, abs=5e-4)
     assert found["B"] == pytest.approx(1.87, abs=0.01)

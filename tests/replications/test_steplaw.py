@@ -26,7 +26,8 @@ def test_losses_at_the_published_optimum_are_near_the_best_of_each_cell(sweep):
         rate, batch = find("step-learning-rate"), find("step-batch")
         away = (
             np.log(sweep["learning_rate"][rows] / rate.predict(rate.published[0].values, at)) ** 2
-            + np.log(sweep["batch_tokens"][rows] / batch.predict(batch.published[0].values, at)) ** 2
+            + np.log(sweep["batch_tokens"][rows] / batch.predict(batch.published[0].values, at))
+            ** 2
         )
         loss = sweep["loss"][rows]
         gaps.append(loss[np.argmin(away)] / loss.min() - 1)

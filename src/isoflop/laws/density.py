@@ -98,7 +98,8 @@ def frontier_trend(
     """Growth of a high quantile of all models: unlike a running maximum it does not rise because
     more models were made.
 
-    The regression quantile is exact (linear programme); its error comes from resampling models.
+    The regression quantile is exact (linear programme); its error comes from resampling models
+    (nan with draws=0).
     Raises ValueError for a quantile that so few models do not determine.
     """
     t, y = _ordered(days, values)
@@ -111,7 +112,7 @@ def frontier_trend(
         pick = rng.integers(0, len(t), len(t))
         if np.ptp(t[pick]) > 0:
             again.append(_quantile_line(t[pick], y[pick], quantile)[0])
-    return Trend(growth, level, float(np.std(again)))
+    return Trend(growth, level, float(np.std(again)) if again else float("nan"))
 
 
 def _ordered(days: ArrayLike, values: ArrayLike) -> tuple[Array, Array]:

@@ -60,7 +60,8 @@ TASK_LOSS = replace(
     citation="Bhagia et al. 2024 (OLMo ladder), arXiv:2412.04403",
     published=(),
     note="First of two steps; the second is task-accuracy. Fit it to convergence: a loose "
-    "tolerance moves ARC-Easy of the 7B target from .593 to .461 bits/byte.",
+    "tolerance moves ARC-Easy of the 13B target from .593 to .461 bits/byte. Published "
+    "coefficients: none, they are per task.",
 )
 
 
@@ -242,7 +243,8 @@ FINE_TUNED = Law(
     inputs=("params", "tokens"),
     citation="Zhang et al. 2024, arXiv:2402.17193",
     fast=_tuned_chart,
-    note="params may be any one scaling factor. Coefficients could not be checked: none given.",
+    note="params may be any one scaling factor. The published coefficients were not checked and "
+    "are not given.",
 )
 
 ALL = (

@@ -64,6 +64,7 @@ BETA = Law(
 ALL = (BROWN, BETA)
 
 REACH = 7.5  # of the quadrature in arcsinh of the logit: |logit| up to 900
+WIDEST = 1.5  # standard error of ln a beyond which the distribution is a guess
 NODES = 1201  # spacing .0125: exact to 1e-8 for counts of 10,000 samples
 
 
@@ -88,6 +89,7 @@ class BetaFit:
     """Success rates scale x Beta(a, b) over questions, found by maximum likelihood.
 
     theta: ln a, ln b, logit scale (the last only where it was free). covariance: of theta.
+    identified: whether the counts tell the spread of rates from one rate common to all questions.
     """
 
     a: float
@@ -96,6 +98,7 @@ class BetaFit:
     log_likelihood: float
     theta: Array
     covariance: Array
+    identified: bool
 
 
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: float) -> Array:
@@ -115,20 +118,31 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: float) -> Array:
     return np.where(some, -np.expm1(log), 1.0)
 
 
-def _counted(n: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array, NDArray[np.intp]]:
-    """Distinct (n, c), how many questions share each, and which each question has."""
+def _counted(n: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:
+    """Distinct (n, c), and how many questions share each."""
     table = np.stack(np.broadcast_arrays(np.asarray(n, float), np.asarray(c, float)), axis=-1)
     if np.any(table[:, 1] < 0) or np.any(table[:, 1] > table[:, 0]):
         raise ValueError("successes c must lie between 0 and the samples n of each question")
-    pairs, index, times = np.unique(table, axis=0, return_inverse=True, return_counts=True)
-    return pairs[:, 0], pairs[:, 1], times.astype(float), index.ravel()
+    pairs, times = np.unique(table, axis=0, return_counts=True)
+    return pairs[:, 0], pairs[:, 1], times.astype(float)
 
 
 def _kernel(n: Array, c: Array, scale: float, at: Nodes) -> Array:
     """ln of p^c (1-p)^(n-c) at p = scale x Beta, (m, v), without the binomial coefficient."""
     log_p = np.log(scale) + at.log_p
-    log_q = at.log_q if scale == 1 else np.log1p(-scale * np.exp(at.log_p))
-    return c[:, None] * log_p + (n - c)[:, None] * log_q
+    return c[:, None] * log_p + (n - c)[:, None] * _log_failure(scale, at)
+
+
+def _log_failure(scale: float, at: Nodes) -> Array:
+    """ln(1 - scale p) at each node."""
+    if scale == 1:
+        return at.log_q
+    return np.log((1 - scale) + scale * np.exp(at.log_q))
+
+
+def _scale(theta: Array) -> float:
+    """The free scale, or 1 where it was not free."""
+    return float(np.exp(-np.logaddexp(0, -theta[2]))) if len(theta) == 3 else 1.0
 
 
 def _posterior(theta: Array, n: Array, c: Array, at: Nodes) -> tuple[Array, Array]:
@@ -136,7 +150,7 @@ def _posterior(theta: Array, n: Array, c: Array, at: Nodes) -> tuple[Array, Arra
     from scipy.special import betaln
 
     a, b = np.exp(theta[:2])
-    scale = 1 / (1 + np.exp(-theta[2])) if len(theta) == 3 else 1.0
+    scale = _scale(theta)
     prior = (a - 1) * at.log_p + (b - 1) * at.log_q + at.log_weight - betaln(a, b)
     log = _kernel(n, c, scale, at) + prior
     top = log.max(axis=1, keepdims=True)
@@ -154,7 +168,7 @@ def fit_beta(n: ArrayLike, c: ArrayLike, *, scaled: bool = False) -> BetaFit:
     from scipy.optimize import minimize
     from scipy.special import digamma, gammaln
 
-    n, c, times, _ = _counted(n, c)
+    n, c, times = _counted(n, c)
     if not 0 < np.sum(c * times) < np.sum(n * times):
         raise ValueError("all or none of the samples succeed: no distribution can be fitted")
     at = nodes()
@@ -168,7 +182,7 @@ def fit_beta(n: ArrayLike, c: ArrayLike, *, scaled: bool = False) -> BetaFit:
             b * (weight @ at.log_q - digamma(b) + both),
         ]
         if len(theta) == 3:
-            s = 1 / (1 + np.exp(-theta[2]))
+            s = _scale(theta)
             p = np.exp(at.log_p)
             by.append((1 - s) * (c - (n - c) * (weight @ (s * p / (1 - s * p)))))
         return -float(times @ evidence), -np.array([times @ slope for slope in by])
@@ -187,14 +201,19 @@ def fit_beta(n: ArrayLike, c: ArrayLike, *, scaled: bool = False) -> BetaFit:
     hessian = np.stack(
         [(loss(theta + h)[1] - loss(theta - h)[1]) / 2e-4 for h in 1e-4 * np.eye(size)]
     )
+    covariance = np.linalg.pinv(0.5 * (hessian + hessian.T))
+    inside = all(low + 0.01 < value < high - 0.01
+                 for value, (low, high) in zip(theta[:2], bounds, strict=False))  # fmt: skip
+    sure = np.linalg.eigvalsh(covariance).min() > 0 and covariance[0, 0] < WIDEST**2
     binomial = gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)
     return BetaFit(
         a=float(np.exp(theta[0])),
         b=float(np.exp(theta[1])),
-        scale=float(1 / (1 + np.exp(-theta[2]))) if scaled else 1.0,
+        scale=_scale(theta),
         log_likelihood=float(times @ binomial) - float(best.fun),
         theta=theta,
-        covariance=np.asarray(np.linalg.pinv(0.5 * (hessian + hessian.T)), dtype=np.float64),
+        covariance=np.asarray(covariance, dtype=np.float64),
+        identified=bool(inside and sure),
     )
 
 
@@ -205,8 +224,7 @@ def coverage(fit: BetaFit, k: ArrayLike) -> Array:
     at, k = nodes(), np.atleast_1d(np.asarray(k, dtype=float))
     prior = (fit.a - 1) * at.log_p + (fit.b - 1) * at.log_q + at.log_weight
     weight = np.exp(prior - betaln(fit.a, fit.b))
-    log_q = np.log1p(-fit.scale * np.exp(at.log_p)) if fit.scale < 1 else at.log_q
-    return -np.expm1(k[:, None] * log_q) @ weight
+    return -np.expm1(k[:, None] * _log_failure(fit.scale, at)) @ weight
 
 
 class Forecast(NamedTuple):
@@ -231,19 +249,24 @@ def forecast_pass_at_k(
 
     A question's rate has its posterior given its own counts under the fitted distribution; the
     interval covers the unknown rates and the uncertainty of the distribution (Laplace), not a
-    distribution that is no Beta.
+    distribution that is no Beta. Raises ValueError where the counts do not hold the distribution.
     """
     fit = fit_beta(n, c, scaled=scaled)
-    many, hits, times, _ = _counted(n, c)
+    if not fit.identified:
+        raise ValueError(
+            "these counts do not tell how success rates differ between questions; draw more "
+            "samples a question, or add questions"
+        )
+    many, hits, times = _counted(n, c)
     at = nodes()
     rng = np.random.default_rng(seed)
     root = np.linalg.cholesky(fit.covariance + 1e-12 * np.eye(len(fit.theta)))
     mean = np.empty(draws)
     for d in range(draws):
         theta = fit.theta + root @ rng.standard_normal(len(fit.theta))
-        scale = 1 / (1 + np.exp(-theta[2])) if scaled else 1.0
-        solved = -np.expm1(k * (np.log1p(-scale * np.exp(at.log_p)) if scaled else at.log_q))
-        _, weight = _posterior(np.clip(theta, -12, 12), many, hits, at)
+        theta = np.clip(theta, -12, 12)
+        solved = -np.expm1(k * _log_failure(_scale(theta), at))
+        _, weight = _posterior(theta, many, hits, at)
         first, second = weight @ solved, weight @ solved**2
         variance = times @ np.maximum(second - first**2, 0)
         mean[d] = (times @ first + np.sqrt(variance) * rng.standard_normal()) / times.sum()

@@ -152,7 +152,7 @@ def gadre_tasks(files: Sequence[Path]) -> Columns:
 
 
 def ladder_tasks(files: Sequence[Path]) -> Columns:
-    """Every checkpoint: bits per byte and accuracy of eight tasks; `run` and `rung` say of which."""
+    """Every checkpoint: bits per byte and accuracy of eight tasks; `run`, `rung` say which."""
     parts = []
     for file in files:
         table = read_csv(file)
