@@ -42,6 +42,9 @@ def test_the_identities_hold_exactly(table, t):
     brier = calibration.brier(levels)
     assert brier == pytest.approx((y * (1 - q) ** 2 + (1 - y) * q**2).mean(), abs=1e-14)
     assert reliability - resolution + uncertainty == pytest.approx(brier, abs=1e-14)
+    miscalibration, discrimination = calibration.isotonic_parts(levels)
+    assert miscalibration - discrimination + uncertainty == pytest.approx(brier, abs=1e-14)
+    assert min(miscalibration, discrimination) > -1e-14
 
 
 @settings(max_examples=50, deadline=None)
@@ -85,6 +88,19 @@ def test_aurc_is_the_mean_over_all_orders_of_the_ties(table):
     assert calibration.aurc(levels) == pytest.approx(np.mean(risks), abs=1e-12)
     best = np.cumsum(1 - np.sort(y)[::-1]) / np.arange(1, len(q) + 1)
     assert calibration.best_aurc(levels) == pytest.approx(best.mean(), abs=1e-12)
+
+
+def test_the_risk_coverage_curve_and_its_interval():
+    q = np.repeat([0.9, 0.5, 0.1], 40)
+    y = np.tile([1, 1, 1, 0, 1, 0, 1, 0, 0, 0], 12)
+    found = quadrants(Items.of({"q": q, "y": y}), draws=200).risk_coverage
+    risk = dict(zip(found["coverage"], found["risk"], strict=True))
+    assert risk[1.0] == pytest.approx(0.5)
+    assert risk[0.05] == pytest.approx(1 - y[:40].mean())
+    errors = (1 - y[:40]).sum() + (1 - y[40:80]).mean() * 20
+    assert risk[0.5] == pytest.approx(errors / 60)
+    for low, middle, high in zip(found["low"], found["risk"], found["high"], strict=True):
+        assert low < middle < high
 
 
 @published
@@ -133,7 +149,7 @@ def test_a_single_threshold_does_not_invent_sensitivity():
         assert found.scores["d_prime"] is None
         assert found.scores["criterion"] is None
         assert "needs 5 answers in each quadrant" in found.unidentified["d_prime"]
-        assert "d' at the threshold       not identified (needs 5" in " ".join(
+        assert "d' at the threshold        not identified (needs 5" in " ".join(
             str(found).split("\n")
         ).replace("identified  (", "identified (")
     # No claim was withheld, yet the shares of silence are not known to be 0.
@@ -163,6 +179,19 @@ def test_sensitivity_and_criterion_are_those_of_a_normal_observer():
     assert found["sensitivity"] == pytest.approx(1.2, abs=0.03)
     assert found["d_prime"] == pytest.approx(1.2, abs=0.03)
     assert found["criterion"] == pytest.approx(0.9 - 0.6, abs=0.03)
+
+
+def test_parts_of_brier_are_not_noise_where_every_confidence_is_its_own():
+    rng = np.random.default_rng(8)
+    q = rng.random(4000)
+    items = Items.of({"q": q, "y": rng.random(4000) < q})
+    found = quadrants(items, draws=0)
+    assert found.scores["reliability"] is None
+    assert "see miscalibration" in found.unidentified["reliability"]
+    assert found.scores["miscalibration"] == pytest.approx(0, abs=0.005)
+    assert found.scores["discrimination"] == pytest.approx(1 / 12, abs=0.01)
+    tied = Items.of({"q": np.round(q, 1), "y": items["y"].astype(int)})
+    assert quadrants(tied, draws=0).scores["resolution"] == pytest.approx(1 / 12, abs=0.01)
 
 
 def test_counts_of_samples_stand_for_as_many_answers():

@@ -28,7 +28,8 @@ def brier(levels: Levels) -> Array:
 def brier_parts(levels: Levels) -> tuple[Array, Array, Array]:
     """Reliability, resolution, uncertainty: Brier = REL - RES + UNC exactly.
 
-    Over distinct confidences, not bins (Murphy 1973, eq. 12), so there is no remainder.
+    Over distinct confidences, not bins (Murphy 1973, eq. 12), so there is no remainder. Where
+    few answers share a confidence the first two are mostly noise: see `isotonic_parts`.
     """
     count, total = levels.count, levels.total[..., None]
     with np.errstate(invalid="ignore"):
@@ -37,6 +38,38 @@ def brier_parts(levels: Levels) -> tuple[Array, Array, Array]:
     reliability = (count * (levels.q - rate) ** 2 / total).sum(axis=-1)
     resolution = (count * (rate - accuracy) ** 2 / total).sum(axis=-1)
     return reliability, resolution, levels.accuracy * (1 - levels.accuracy)
+
+
+def isotonic_parts(levels: Levels) -> tuple[float, float]:
+    """Miscalibration and discrimination of one table: Brier = first - second + uncertainty exactly.
+
+    What recalibration that keeps the order of confidences would save, and what it leaves better
+    than claiming the accuracy each time (Dimitriadis, Gneiting and Jordan 2021, eq. 4). Stable
+    however few answers share a confidence.
+    """
+    right, count = levels.right[::-1], levels.count[::-1]
+    rate = pooled(right / count, count)
+    recalibrated = float((right * (1 - rate) ** 2 + (count - right) * rate**2).sum() / count.sum())
+    uncertainty = float(levels.accuracy * (1 - levels.accuracy))
+    return float(brier(levels)) - recalibrated, uncertainty - recalibrated
+
+
+def pooled(means: Array, weights: Array) -> Array:
+    """The non-decreasing sequence nearest to `means` in weighted squares, by pooling neighbours."""
+    averages: list[float] = []
+    masses: list[float] = []
+    sizes: list[int] = []
+    for mean, weight in zip(means.tolist(), weights.tolist(), strict=True):
+        size = 1
+        while averages and averages[-1] >= mean:
+            both = masses[-1] + weight
+            mean = (averages.pop() * masses[-1] + mean * weight) / both
+            masses.pop()
+            weight, size = both, size + sizes.pop()
+        averages.append(mean)
+        masses.append(weight)
+        sizes.append(size)
+    return np.repeat(averages, sizes)
 
 
 def ece(levels: Levels, bins: int = 10, binning: Binning = "width") -> Array:
@@ -92,6 +125,20 @@ def risk_coverage(levels: Levels) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         risk = np.cumsum(levels.wrong, axis=-1) / answered
     return answered / levels.total[..., None], risk
+
+
+def risk_at(levels: Levels, shares: Array) -> Array:
+    """Error among the answered where that share of questions is answered: (..., shares).
+
+    Within a tie errors grow evenly in expectation.
+    """
+    answered = np.cumsum(levels.count, axis=-1).reshape(-1, len(levels.q))
+    errors = np.cumsum(levels.wrong, axis=-1).reshape(answered.shape)
+    found = [
+        np.interp(shares * a[-1], [0, *a], [0, *e]) / (shares * a[-1])
+        for a, e in zip(answered, errors, strict=True)
+    ]
+    return np.reshape(found, (*levels.right.shape[:-1], len(shares)))
 
 
 def aurc(levels: Levels) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isoflop.knowing.calibration import pooled
 from isoflop.knowing.levels import check_resampling, interval, resampled_means
 
 if TYPE_CHECKING:
@@ -168,30 +169,16 @@ def _bands(q: Array, payoff: Array, actions: list[str]) -> tuple[tuple[float, fl
 def isotonic(x: Array, y: Array, new: Array, *, least: int = 1) -> Array:
     """The non-decreasing least-squares fit of y on x, read at `new`: the value of the step below.
 
-    Pool adjacent violators over distinct x; below the smallest x its own value holds. No step
-    is set by fewer than `least` points: at the ends, steps of a few points follow their noise.
+    Below the smallest x its own value holds. Neighbours are first joined to steps of about
+    `least` points: at the ends, steps of a few points would follow their noise.
     """
     values, place = np.unique(x, return_inverse=True)
     tally = np.bincount(place).astype(float)
-    # Neighbours share a step until it holds `least` points; what is left over joins the last.
+    # What is left over joins the last step.
     step = np.minimum((np.cumsum(tally) - tally) // least, max(len(x) // least - 1, 0))
     first, step = np.unique(step, return_index=True, return_inverse=True)[1:]
-    count = np.bincount(step, tally)
-    means: list[float] = []
-    weights: list[float] = []
-    sizes: list[int] = []
-    averages = np.bincount(step[place], y) / count
-    for mean, weight in zip(averages.tolist(), count.tolist(), strict=True):
-        size = 1
-        while means and means[-1] >= mean:
-            both = weights[-1] + weight
-            mean = (means.pop() * weights[-1] + mean * weight) / both
-            weights.pop()
-            weight, size = both, size + sizes.pop()
-        means.append(mean)
-        weights.append(weight)
-        sizes.append(size)
-    fitted = np.repeat(means, sizes)
+    count = np.bincount(step, tally).astype(float)
+    fitted = pooled(np.bincount(step[place], y) / count, count)
     return fitted[np.maximum(np.searchsorted(values[first], new, side="right") - 1, 0)]
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoflop.knowing import calibration
-from isoflop.knowing.levels import Levels, bootstrap, check_resampling, interval, levels_of
+from isoflop.knowing.levels import (
+    Levels,
+    bootstrap,
+    check_resampling,
+    interval,
+    levels_of,
+    resampled_means,
+)
 from isoflop.knowing.votes import vote_counts
 
 if TYPE_CHECKING:
@@ -26,12 +33,16 @@ CELLS = {
     "unknown_known": "stays silent and would be right",
 }
 LEAST_IN_CELL = 5
+SHARES = np.arange(1, 21) / 20  # answered, at which the risk-coverage curve is reported
+LEAST_AT_LEVEL = 10  # answers that share a confidence, on average
 ECE_KINDS = ("width", "width_below", "mass")
 WHY = {
     "auroc": "needs right and wrong answers, in every resample for an interval",
     "sensitivity": "AUROC is undefined, 0 or 1, here or in a resample",
     "d_prime": f"needs {LEAST_IN_CELL} answers in each quadrant",
     "criterion": f"needs {LEAST_IN_CELL} answers in each quadrant",
+    "reliability": f"needs {LEAST_AT_LEVEL} answers a distinct confidence; see miscalibration",
+    "resolution": f"needs {LEAST_AT_LEVEL} answers a distinct confidence; see discrimination",
     "skill": "perfect self-knowledge is worth no more than answering all or none",
     "latent": "needs the samples' answers and the right one: columns 'answers' and 'truth'",
 }
@@ -40,7 +51,8 @@ SHOWN = (
     ("boldness (criterion)", "criterion"), ("d' at the threshold", "d_prime"),
     ("overconfidence", "overconfidence"), ("AUROC", "auroc"), ("Brier", "brier"),
     ("  reliability", "reliability"), ("  resolution", "resolution"),
-    ("  uncertainty", "uncertainty"), ("ECE, 10 equal widths", "ece_width"),
+    ("  uncertainty", "uncertainty"), ("  miscalibration, isotonic", "miscalibration"),
+    ("  discrimination, isotonic", "discrimination"), ("ECE, 10 equal widths", "ece_width"),
     ("  edges in the bin above", "ece_width_below"),
     ("ECE, 10 equal masses", "ece_mass"), ("AURC", "aurc"), ("AURC above the best", "excess_aurc"),
     ("utility at the threshold", "utility"), ("skill", "skill"),
@@ -56,6 +68,7 @@ class Quadrants:
     confidence, without a threshold. scores: None where not identified, with the reason in
     `unidentified`. intervals: name -> (low, high) at `level`, of whole groups resampled; cells
     also have posterior intervals (Dirichlet with 1/2 a cell) that remain honest at zero counts.
+    risk_coverage: error among the answered by share answered, the most confident first.
     """
 
     name: str
@@ -70,7 +83,7 @@ class Quadrants:
     scores: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]]
     unidentified: Mapping[str, str]
-    curve: Mapping[str, list[float]]
+    risk_coverage: Mapping[str, list[float]]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not identified is null, with its reason."""
@@ -87,7 +100,7 @@ class Quadrants:
             "scores": dict(self.scores),
             "intervals": {k: list(v) for k, v in self.intervals.items()},
             "unidentified": dict(self.unidentified),
-            "curve": dict(self.curve),
+            "risk_coverage": dict(self.risk_coverage),
         }
 
     def __str__(self) -> str:
@@ -104,7 +117,7 @@ class Quadrants:
             )
         for title, name in SHOWN:
             value = self.scores[name]
-            line = f"  {title:<25}"
+            line = f"  {title:<26}"
             line += " not identified" if value is None else f" {value:8.4f}"
             if name in self.intervals:
                 low, high = self.intervals[name]
@@ -141,24 +154,25 @@ def quadrants(
     levels = levels_of(items["q"], right)
 
     def statistics(counts: Levels) -> dict[str, Array]:
-        return {**cells(counts, threshold), **scores_of(counts, threshold)}
+        return {**cells(counts, threshold), **scores_of(counts, threshold),
+                "risk": calibration.risk_at(counts, SHARES)}  # fmt: skip
 
-    point = {name: float(value) for name, value in statistics(levels).items()}
-    point |= {f"ece_{kind}": float(calibration.ece(levels, 10, kind)) for kind in ECE_KINDS}
+    found = statistics(levels)
+    risk = found.pop("risk")
+    point = _plain(found) | _single(levels)
     drawn = {}
     if draws:
         drawn = bootstrap(statistics, (items["q"], right, clusters), draws=draws, seed=seed)
-    intervals = {name: found for name, x in drawn.items() if (found := interval(x, level))}
+    risks = [interval(column, level) for column in drawn.pop("risk", np.empty((0, 0))).T]
+    intervals = {name: ends for name, x in drawn.items() if (ends := interval(x, level))}
     gap = latent(items)
     point["latent"] = np.nan if gap is None else gap.mean()
-    if gap is not None and draws and (found := _mean_interval(gap, clusters, draws, level, seed)):
-        intervals["latent"] = found
-    if any(levels.total * point[cell] < LEAST_IN_CELL for cell in CELLS):
-        # A rate of 0 or 1 has no finite normal quantile; adding a half invents a signal instead.
-        point["d_prime"] = point["criterion"] = np.nan
-    missing = {n for n, x in point.items() if not np.isfinite(x)}
+    if gap is not None and draws:
+        means = resampled_means((gap,), clusters, draws=draws, seed=seed)[:, 0]
+        if ends := interval(means, level):
+            intervals["latent"] = ends
+    missing = {n for n, x in point.items() if not np.isfinite(x)} | _too_few(levels, point)
     lost = missing | (set(drawn) - set(intervals))
-    coverage, risk = calibration.risk_coverage(levels)
     return Quadrants(
         name=items.name, questions=len(items), groups=int(clusters.max()) + 1,
         threshold=threshold, level=level, draws=draws,
@@ -167,9 +181,29 @@ def quadrants(
         scores={n: None if n in missing else x for n, x in point.items() if n not in CELLS},
         intervals={n: x for n, x in intervals.items() if n not in missing},
         unidentified={n: WHY[n] for n in sorted(lost) if n in WHY},
-        curve={"confidence": levels.q.tolist(), "coverage": coverage.tolist(),
-               "risk": risk.tolist()},
+        risk_coverage={"coverage": SHARES.tolist(), "risk": risk.tolist(),
+                       "low": [ends[0] for ends in risks if ends],
+                       "high": [ends[1] for ends in risks if ends]},
     )  # fmt: skip
+
+
+def _single(levels: Levels) -> dict[str, float]:
+    """The scores of one table that are not resampled."""
+    miscalibration, discrimination = calibration.isotonic_parts(levels)
+    errors = {f"ece_{kind}": float(calibration.ece(levels, 10, kind)) for kind in ECE_KINDS}
+    return {"miscalibration": miscalibration, "discrimination": discrimination, **errors}
+
+
+def _too_few(levels: Levels, point: Mapping[str, float]) -> set[str]:
+    """Scores that would be finite and yet mostly made up."""
+    found = set()
+    if any(levels.total * point[cell] < LEAST_IN_CELL for cell in CELLS):
+        # A rate of 0 or 1 has no finite normal quantile; adding a half invents a signal instead.
+        found |= {"d_prime", "criterion"}
+    if levels.total < LEAST_AT_LEVEL * len(levels.q):
+        # Each confidence with its own answers is perfectly resolved and as badly calibrated.
+        found |= {"reliability", "resolution"}
+    return found
 
 
 def cells(levels: Levels, threshold: float) -> dict[str, Array]:
@@ -263,14 +297,6 @@ def latent(items: Items) -> Array | None:
 def _vote(counts: NDArray[np.int64]) -> float:
     top = counts == counts.max()
     return float(top[0] / top.sum())
-
-
-def _mean_interval(
-    values: Array, clusters: NDArray[np.intp], draws: int, level: float, seed: int
-) -> tuple[float, float] | None:
-    from isoflop.knowing.levels import resampled_means
-
-    return interval(resampled_means((values,), clusters, draws=draws, seed=seed)[:, 0], level)
 
 
 def _posterior(share: float, questions: int, level: float) -> tuple[float, float]:
