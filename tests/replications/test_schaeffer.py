@@ -30,15 +30,15 @@ def test_a_beta_on_all_samples_follows_the_measured_coverage(cells):
 
 def test_pass_at_10000_from_100_samples_lies_in_its_interval(cells):
     rng = np.random.default_rng(0)
-    inside, refused = [], 0
+    inside, refused = [], []
     for n, c in cells.values():
         few = rng.hypergeometric(c.astype(int), (n - c).astype(int), 100)
         try:
             found = forecast_pass_at_k(np.full(len(few), 100), few, 1e4, draws=100)
         except ValueError:
-            refused += 1  # hardly a sample succeeds: said, not guessed
+            refused.append(np.sum(few > 1))
             continue
         inside.append(found.low <= np.mean(pass_at_k(n, c, 1e4)) <= found.high)
     assert len(inside) >= 20
     assert np.mean(inside) >= 0.9
-    assert refused <= 30
+    assert np.sum(np.array(refused) > 0) <= 3  # the others had no question solved twice
