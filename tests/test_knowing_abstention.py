@@ -92,6 +92,23 @@ def test_the_threshold_is_the_lowest_that_is_allowed():
     assert "answer from confidence 0.215 on" in str(rule)
 
 
+def test_groups_are_what_is_exchanged():
+    """Whole topics are wrong together: single questions would promise too much."""
+    rng = np.random.default_rng(6)
+    rates = []
+    for _ in range(CALIBRATIONS):
+        bad = rng.random(61) < 0.15
+        y = (rng.random((61, 20)) < np.where(bad, 0.2, 0.95)[:, None]).astype(int)
+        q = np.clip(0.3 + 0.4 * rng.random((61, 20)) + 0.3 * rng.random((61, 1)), 0, 1)
+        group = np.repeat(np.arange(61), 20).reshape(61, 20)
+        known = {"q": q[1:].ravel(), "y": y[1:].ravel(), "group": group[1:].ravel()}
+        rule = conformal_threshold(Items.of(known), 0.1)
+        rates.append(((1 - y[0]) * rule.answers(q[0])).mean())
+    assert np.mean(rates) <= 0.1 + 2 * np.std(rates) / np.sqrt(CALIBRATIONS)
+    with pytest.raises(ValueError, match="column 'group' says that questions depend on each"):
+        certified_threshold(Items.of(known))
+
+
 def test_too_few_questions_promise_nothing_and_answer_nothing():
     items = Items.of({"q": [0.9] * 8, "y": [1] * 8})
     for rule in (conformal_threshold(items, 0.1), certified_threshold(items, 0.1)):

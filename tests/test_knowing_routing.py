@@ -60,10 +60,10 @@ def test_single_orders_of_the_ties_scatter_around_the_exact_curve(mmlu):
 
 @published
 @pytest.mark.parametrize(
-    ("auroc", "simulated", "formula"),
-    [(0.55, 0.553, 0.555), (0.70, 0.720, 0.721), (0.9, 0.943, 0.941)],
+    ("auroc", "simulated", "formula", "half"),
+    [(0.60, 0.612, 0.610, 0.348), (0.70, 0.720, 0.721, 0.236), (0.80, 0.832, 0.831, 0.161)],
 )
-def test_auroc_alone_gives_apgr(mmlu, auroc, simulated, formula):
+def test_auroc_alone_gives_apgr(mmlu, auroc, simulated, formula, half):
     weak, strong = mmlu["y_weak"], mmlu["y_strong"]
     from scipy.special import ndtri
 
@@ -76,6 +76,8 @@ def test_auroc_alone_gives_apgr(mmlu, auroc, simulated, formula):
     assert np.mean([f.curve("confidence").apgr for f in found]) == pytest.approx(
         simulated, abs=0.01
     )
+    calls = np.mean([f.curve("confidence").cpt[0.5] for f in found])
+    assert calls == pytest.approx(half, abs=0.01)
     assert found[0].auroc == pytest.approx(roc_auc_score(weak, q[0]), abs=1e-12)
     shares = {
         "accuracy": weak.mean(),

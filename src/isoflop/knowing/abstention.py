@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from isoflop.knowing.levels import Levels, levels_of
+from isoflop.knowing.levels import Levels, descending, levels_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GRID = tuple(round(step / 100, 2) for step in range(101))
 STARTS = 5  # thresholds from which the search for an error rate starts
+ROUNDING = 1e-9  # sums of shares of groups are not exact
 Among = Literal["answered", "all"]
 
 
@@ -69,12 +70,15 @@ def conformal_threshold(items: Items, rate: float = 0.1) -> Abstention:
 
     Conformal risk control (Angelopoulos et al. 2024, eq. 4): the lowest with
     n/(n+1) R + 1/(n+1) <= rate, R the share answered wrong. Holds on average over calibrations,
-    for questions exchangeable with these; resampling by group needs one question a group.
+    for questions exchangeable with these. With a group column n is the number of groups and R
+    the mean over groups: it then holds for questions of new groups.
     """
     levels = _counts(items, rate)
-    n = len(items)
-    wrong = np.cumsum(levels.wrong)
-    kept = np.flatnonzero((wrong + 1) / (n + 1) <= rate)
+    clusters = items.clusters
+    size = np.bincount(clusters)
+    place = descending(items["q"])[1]
+    wrong = np.cumsum(np.bincount(place, (1 - items["y"]) / size[clusters]))
+    kept = np.flatnonzero(wrong + 1 <= rate * (len(size) + 1) + ROUNDING)
     threshold = float(levels.q[kept[-1]]) if len(kept) else None
     promise = f"at most {rate:g} of all questions answered wrong, on average over calibrations"
     return _result(levels, threshold, promise, rate=rate, confidence=None)
@@ -95,11 +99,17 @@ def certified_threshold(
     these questions, are tested from five places on downward until one fails, each by the exact
     binomial (Clopper-Pearson) at (1 - confidence) / 5. among="all": wrong answers as a share
     of all questions, which do fall, so that one descent at 1 - confidence is enough (Bates et
-    al. 2021). Holds for independent questions of the same kind.
+    al. 2021). Holds for independent questions of the same kind: ValueError where groups hold
+    several.
     """
     from scipy.stats import binom
 
     levels = _counts(items, rate)
+    if int(items.clusters.max()) + 1 < len(items):
+        raise ValueError(
+            "column 'group' says that questions depend on each other, and an exact binomial needs "
+            "independent ones; keep one a group, or ignore=('group',) if they are independent"
+        )
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
     taus = np.unique(np.asarray(grid, float))[::-1]

@@ -68,6 +68,7 @@ def know(
     right = "y" in items or "c" in items
     weak = "y_weak" in items or "y" in items
     judged = {"q", "y"} <= set(items.columns)
+    alone = int(items.clusters.max()) + 1 == len(items)
     timed = {"y", "y_think", "seconds", "seconds_think"} <= set(items.columns)
     plan = {
         "quadrants": (
@@ -79,7 +80,8 @@ def know(
             judged, "columns 'q' and 'y'", lambda: conformal_threshold(items, rate)
         ),
         "abstention_certified": (
-            judged, "columns 'q' and 'y'", lambda: certified_threshold(items, rate)
+            judged and alone, "columns 'q' and 'y', and one question a group",
+            lambda: certified_threshold(items, rate),
         ),
         "routing": (
             weak and "y_strong" in items, "columns 'y_strong' and 'y_weak' or 'y'",
