@@ -81,7 +81,7 @@ def check_law(
     truth = _truth(law, values)
     design = _design(law, columns)
     y = law.predict(truth, design)
-    faults = _stated(law) + _finite(law, design, y, seed)
+    faults = _stated(law) + _finite(law, design, y, seed=seed)
     if not np.all(np.isfinite(y) & (y > 0)):
         nothing = dict.fromkeys(law.names, float("nan"))
         return LawCheck(
@@ -90,10 +90,10 @@ def check_law(
         )  # fmt: skip
     errors = standard_errors(law, design, truth, noise=noise)
     known = {p.name: bool(errors[p.name] * 1.96 * 2 < _width(p)) for p in law.params}
-    faults += _exact(law, design, y, seed)
+    faults += _exact(law, design, y, seed=seed)
     noisy = y * np.exp(noise * np.random.default_rng(seed).standard_normal(len(y)))
     found = solve(law, design, noisy, objective=LSQLOG, seed=seed).coefficients[0]
-    faults += _recovered(law, truth, found, errors, known)
+    faults += _recovered(law, truth, found, errors=errors, known=known)
     coverage: dict[str, float] = {}
     if tables:
         coverage = _coverage(law, design, truth, noise=noise, tables=tables, seed=seed, known=known)
@@ -190,7 +190,7 @@ def _stated(law: Law) -> list[str]:
     return faults
 
 
-def _finite(law: Law, design: Mapping[str, Array], y: Array, seed: int) -> list[str]:
+def _finite(law: Law, design: Mapping[str, Array], y: Array, *, seed: int) -> list[str]:
     """Faults of the formula: not finite in its start box, or not the same for draws."""
     faults = []
     if not np.all(np.isfinite(y) & (y > 0)):
@@ -211,7 +211,7 @@ def _finite(law: Law, design: Mapping[str, Array], y: Array, seed: int) -> list[
     return faults
 
 
-def _exact(law: Law, design: Mapping[str, Array], y: Array, seed: int) -> list[str]:
+def _exact(law: Law, design: Mapping[str, Array], y: Array, *, seed: int) -> list[str]:
     found = solve(law, design, y, objective=LSQLOG, seed=seed)
     worst = float(np.max(np.abs(np.log(law.predict(found.coefficients, design)[0] / y))))
     if worst <= EXACT:
@@ -223,6 +223,7 @@ def _recovered(
     law: Law,
     truth: Mapping[str, float],
     found: Array,
+    *,
     errors: Mapping[str, float],
     known: Mapping[str, bool],
 ) -> list[str]:

@@ -127,7 +127,7 @@ def _counted(n: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:
     return pairs[:, 0], pairs[:, 1], times.astype(float)
 
 
-def _kernel(n: Array, c: Array, scale: float, at: Nodes) -> Array:
+def _kernel(n: Array, c: Array, scale: float, *, at: Nodes) -> Array:
     """ln of p^c (1-p)^(n-c) at p = scale x Beta, (m, v), without the binomial coefficient."""
     log_p = np.log(scale) + at.log_p
     return c[:, None] * log_p + (n - c)[:, None] * _log_failure(scale, at)
@@ -145,14 +145,14 @@ def _scale(theta: Array) -> float:
     return float(np.exp(-np.logaddexp(0, -theta[2]))) if len(theta) == 3 else 1.0
 
 
-def _posterior(theta: Array, n: Array, c: Array, at: Nodes) -> tuple[Array, Array]:
+def _posterior(theta: Array, n: Array, c: Array, *, at: Nodes) -> tuple[Array, Array]:
     """ln evidence (m,) and posterior weights (m, v) of each pair's rate on the nodes."""
     from scipy.special import betaln
 
     a, b = np.exp(theta[:2])
     scale = _scale(theta)
     prior = (a - 1) * at.log_p + (b - 1) * at.log_q + at.log_weight - betaln(a, b)
-    log = _kernel(n, c, scale, at) + prior
+    log = _kernel(n, c, scale, at=at) + prior
     top = log.max(axis=1, keepdims=True)
     weight = np.exp(log - top)
     total = weight.sum(axis=1, keepdims=True)
@@ -174,7 +174,7 @@ def fit_beta(n: ArrayLike, c: ArrayLike, *, scaled: bool = False) -> BetaFit:
     at = nodes()
 
     def loss(theta: Array) -> tuple[float, Array]:
-        evidence, weight = _posterior(theta, n, c, at)
+        evidence, weight = _posterior(theta, n, c, at=at)
         a, b = np.exp(theta[:2])
         both = digamma(a + b)
         by = [
@@ -266,7 +266,7 @@ def forecast_pass_at_k(
         theta = fit.theta + root @ rng.standard_normal(len(fit.theta))
         theta = np.clip(theta, -12, 12)
         solved = -np.expm1(k * _log_failure(_scale(theta), at))
-        _, weight = _posterior(theta, many, hits, at)
+        _, weight = _posterior(theta, many, hits, at=at)
         first, second = weight @ solved, weight @ solved**2
         variance = times @ np.maximum(second - first**2, 0)
         mean[d] = (times @ first + np.sqrt(variance) * rng.standard_normal()) / times.sum()
