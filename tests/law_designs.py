@@ -171,6 +171,7 @@ DESIGNS = {
     "density": (cross(days=np.linspace(0, 600, 20)), {"A": 0.007, "B": 0.1}),
     "horizon": (cross(days=np.linspace(0, 2000, 20)), {"A": 0.00327, "B": 0.0}),
     "price": (cross(days=np.linspace(0, 900, 20)), {"A": -0.0107, "B": 3.0}),
+    "progress": (cross(**SIZES, years=[0, 2, 4]), LOSS | {"g": 0.5, "h": 0.8}),
     "broken-1": (cross(scale=space(1, 1e5, 60)), None),
 }  # fmt: skip
 

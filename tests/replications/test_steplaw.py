@@ -32,16 +32,22 @@ def test_losses_at_the_published_optimum_are_near_the_best_of_each_cell(sweep):
         loss = sweep["loss"][rows]
         gaps.append(loss[np.argmin(away)] / loss.min() - 1)
     assert len(gaps) == 17
-    assert np.median(gaps) < 0.0009
-    assert np.mean(gaps) < 0.002
+    assert np.mean(gaps) == pytest.approx(0.00096, abs=2e-5)
+    assert np.median(gaps) < 0.0007
+    assert max(gaps) < 0.0032
 
 
-def test_exponents_refitted_on_the_best_runs_have_the_published_signs(sweep):
+def test_exponents_refitted_on_the_best_runs_are_near_the_published_ones(sweep):
+    """Printed: N -.713, D .307 and batch D .571, means over resampled optima; one run a cell
+    gives -.82, .29 and .50."""
     best = np.array([r[np.argmin(sweep["loss"][r])] for r in sweep.cells(("params", "tokens"))])
     design = {name: sweep[name][best] for name in ("params", "tokens")}
     found = solve(
         find("step-learning-rate"), design, sweep["learning_rate"][best], objective=LSQLOG
     )
     _, n, d = found.coefficients[0]
-    assert n < -0.4
-    assert d > 0.1  # Bjorck's law says the opposite
+    assert n == pytest.approx(-0.823, abs=0.002)
+    assert d == pytest.approx(0.288, abs=0.002)  # Bjorck's law says -.32
+    design = {"tokens": design["tokens"]}
+    found = solve(find("step-batch"), design, sweep["batch_tokens"][best], objective=LSQLOG)
+    assert found.coefficients[0, 1] == pytest.approx(0.498, abs=0.002)

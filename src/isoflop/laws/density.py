@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from isoflop.law import Law, Param, Published
+from isoflop.laws.data import PLAIN
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -70,7 +71,27 @@ PRICE = _trend(
     note="Published: per benchmark, the median falls by a factor of about 50 a year.",
 )
 
-ALL = (DENSITY, HORIZON, PRICE)
+PROGRESS = Law(
+    name="progress",
+    title="Progress of methods as growth of effective size and data",
+    equation="L = E + A (N exp(g t))^-alpha + B (D exp(h t))^-beta, t in years",
+    formula=lambda p, x: (
+        p["E"]
+        + p["A"] * (x["params"] * np.exp(p["g"] * x["years"])) ** -p["alpha"]
+        + p["B"] * (x["tokens"] * np.exp(p["h"] * x["years"])) ** -p["beta"]
+    ),
+    params=(
+        *PLAIN,
+        Param(name="g", low=-5, high=10, start=(0, 2), unit="1/year", meaning="growth of params"),
+        Param(name="h", low=-5, high=10, start=(0, 2), unit="1/year", meaning="growth of tokens"),
+    ),
+    inputs=("params", "tokens", "years"),
+    citation="Ho et al. 2024, Algorithmic progress in language models, arXiv:2403.05812",
+    note="Published: effective compute doubles in 8.4 months (4.5 to 14.3); the coefficients were "
+    "not carried over.",
+)
+
+ALL = (DENSITY, HORIZON, PRICE, PROGRESS)
 
 
 class Trend(NamedTuple):
