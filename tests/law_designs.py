@@ -91,8 +91,8 @@ DESIGNS = {
         {"c": 1.2, "g": 20.0, "a": 181.0, "b": 308.0, "gamma": 0.58, "alpha": 0.3, "beta": 0.27},
     ),
     "sparsity": (
-        cross(params=space(1e8, 1e10, 5), tokens=space(2e9, 2e11, 5),
-              sparsity=[0, 0.5, 0.75, 0.9, 0.98]),
+        cross(params=space(1e7, 3e10, 7), tokens=space(2e9, 1e12, 5),
+              sparsity=[0, 0.5, 0.8, 0.93, 0.98, 0.995]),
         None,
     ),
     "leverage": (

@@ -12,6 +12,8 @@ HIDDEN = {
     "multi-power": {"C", "b", "g"},  # known in combination only
     "task-loss+task-accuracy": {"E", "A", "B", "k", "L0"},  # a scale of the loss cancels
     "loss-to-loss": {"E0", "E1"},
+    "joint-experts": {"omega", "zeta"},
+    "tuning-response": {"c"},
 }
 
 

@@ -32,9 +32,9 @@ DRAWS = 200
 class LawCheck:
     """What `check_law` found: `faults` is empty for a law that conforms.
 
-    `identified` says of each coefficient whether this design at this noise narrows it to less than
-    its start box; only those are asked to be recovered. `coverage` is the share of simulated tables
-    whose 95% interval held the true value (empty without `tables`).
+    `identified` says of each coefficient whether this design at this noise narrows it to half of
+    its start box or less; only those are asked to be recovered. `coverage` is the share of
+    simulated tables whose 95% interval held the true value (empty without `tables`).
     """
 
     law: str
@@ -89,7 +89,7 @@ def check_law(
             identified=dict.fromkeys(law.names, False),
         )  # fmt: skip
     errors = standard_errors(law, design, truth, noise=noise)
-    known = {p.name: bool(errors[p.name] * 1.96 * 2 < _width(p)) for p in law.params}
+    known = {p.name: bool(errors[p.name] * 1.96 * 2 < _width(p) / 2) for p in law.params}
     faults += _exact(law, design, y, seed=seed)
     noisy = y * np.exp(noise * np.random.default_rng(seed).standard_normal(len(y)))
     found = solve(law, design, noisy, objective=LSQLOG, seed=seed).coefficients[0]
