@@ -34,7 +34,7 @@ def test_commands_print_what_is_shown(tmp_path):
     except FileNotFoundError as reason:
         pytest.skip(str(reason))
     shown = blocks("console")
-    assert len(shown) == 5
+    assert len(shown) == 6
     for block in shown:
         command, output = block.split("\n", 1)
         words = shlex.split(command.removeprefix("$ isoflop "))

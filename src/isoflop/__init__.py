@@ -15,14 +15,15 @@ from isoflop.forecast import (
     write_forecast,
 )
 from isoflop.law import Law, Param, Published
-from isoflop.plan import Allocation, allocate
+from isoflop.plan import Allocation, Plan, allocate, plan
 from isoflop.sources import data_sets, load
-from isoflop.tables import Runs, read_runs
+from isoflop.tables import Items, Runs, read_items, read_runs
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Allocation", "Backtest", "Fit", "Forecast", "Isoflop", "Law", "Objective", "Param", "Pool",
-    "Published", "Runs", "Score", "allocate", "backtest", "data_sets", "fit", "forecast",
-    "isoflop", "load", "pool", "read_forecast", "read_runs", "score", "write_forecast",
+    "Allocation", "Backtest", "Fit", "Forecast", "Isoflop", "Items", "Law", "Objective", "Param",
+    "Plan", "Pool", "Published", "Runs", "Score", "allocate", "backtest", "data_sets", "fit",
+    "forecast", "isoflop", "load", "plan", "pool", "read_forecast", "read_items", "read_runs",
+    "score", "write_forecast",
 ]  # fmt: skip

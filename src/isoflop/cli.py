@@ -26,6 +26,7 @@ Loss = Annotated[
     Literal["nats/token", "bits/token", "bits/byte", "unstated"],
     tyro.conf.arg(help="what the loss is measured in"),
 ]
+Machine = Annotated[str | None, tyro.conf.arg(help="accelerator: H100-SXM")]
 LawName = Literal["chinchilla", "skaling", "kaplan", "tied", "farseer", "power"]
 ObjectiveName = Literal["huber", "lad", "lsqlog", "lsq", "asymmetric"]
 
@@ -100,6 +101,7 @@ def page(
     forecasts: Annotated[
         tuple[Path, ...], tyro.conf.arg(help="sealed forecasts of these runs")
     ] = (),
+    machine: Machine = None,
     params: Params = "unstated",
     loss: Loss = "unstated",
     json: Json = False,
@@ -108,18 +110,38 @@ def page(
     from isoflop import __version__
     from isoflop.forecast import read_forecast
     from isoflop.page import Reproduce, write_page
-    from isoflop.page.analysis import analyse, report_of
+    from isoflop.page.analysis import analyse, headline_of, report_of
 
     table = _read(runs, params, loss)
     command = ["isoflop", "page", runs, "--out", str(out), "--params", params, "--loss", loss]
+    analysis = analyse(table)
     report = report_of(
-        analyse(table),
+        analysis,
+        headline=headline_of(analysis.pool, machine=machine),
         title=f"isoflop: {table.name}",
         ledger=[(read_forecast(path), None) for path in forecasts],
         reproduce=Reproduce(commands=(shlex.join(command),), versions={"isoflop": __version__}),
     )
     write_page(report, out)
     _emit({"page": str(out)} if json else str(out), json)
+
+
+def plan(
+    runs: Table,
+    budget: Annotated[str, tyro.conf.arg(help="1e23 (FLOPs), $2M or 90000 h of the machine")],
+    machine: Machine = None,
+    chips: int = 1,
+    level: float = 0.9,
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    json: Json = False,
+) -> None:
+    """Split a budget between parameters and tokens, with what it takes in hours and dollars."""
+    from isoflop.forecast import pool
+    from isoflop.plan import plan as make_plan
+
+    made = pool(_read(runs, params, loss))
+    _emit(make_plan(made, budget, machine=machine, chips=chips, level=level), json)
 
 
 def cost(
@@ -129,7 +151,7 @@ def cost(
         tyro.conf.arg(help="config.json, its folder, or a published name"),
     ] = "",
     tokens: Annotated[str | None, tyro.conf.arg(help="training tokens: 15T")] = None,
-    machine: Annotated[str | None, tyro.conf.arg(help="accelerator: H100-SXM")] = None,
+    machine: Machine = None,
     chips: int = 1,
     batch: Annotated[int, tyro.conf.arg(help="sequences decoded at once")] = 1,
     sequence: Annotated[int, tyro.conf.arg(help="tokens of a sequence")] = 4096,
@@ -156,6 +178,34 @@ def cost(
         ),
         json,
     )
+
+
+def know(
+    items: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(help="CSV, JSONL or Parquet: one question a row")
+    ],
+    threshold: Annotated[
+        float, tyro.conf.arg(help="confidence from which an answer is claimed")
+    ] = 0.5,
+    rate: Annotated[float, tyro.conf.arg(help="error that abstention shall keep to")] = 0.1,
+    second: Annotated[
+        float, tyro.conf.arg(help="what a second costs, a right answer being 1")
+    ] = 0.0,
+    only: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="rows to keep: model=RLCR dataset=triviaqa")
+    ] = (),
+    level: float = 0.95,
+    json: Json = False,
+) -> None:
+    """What a model knows of what it knows: quadrants, calibration, abstention, routing."""
+    from isoflop.knowing import know as report
+    from isoflop.tables import read_items
+
+    for word in only:
+        if "=" not in word:
+            raise ValueError(f"--only takes column=value, not {word!r}")
+    table = read_items(items, only=dict(word.split("=", 1) for word in only))
+    _emit(report(table, threshold=threshold, rate=rate, second=second, level=level), json)
 
 
 def lint(
@@ -215,7 +265,7 @@ def _emit(result: Any, json: bool) -> None:
 
 VERBS = {
     "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
-    "page": page, "cost": cost, "lint": lint,
+    "page": page, "plan": plan, "cost": cost, "lint": lint, "know": know,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isoflop.cost import training_time
 from isoflop.fit import fit
 from isoflop.fit.isoflop import isoflop
 from isoflop.forecast import backtest as run_backtest
@@ -27,6 +28,7 @@ from isoflop.page.report import (
     Warn,
 )
 from isoflop.plan import allocate
+from isoflop.plan.budget import dollars_of, in_words
 from isoflop.units import show
 
 if TYPE_CHECKING:
@@ -119,11 +121,14 @@ def report_of(
     )
 
 
-def headline_of(pool: Pool, core_seconds_per_flop: float | None = None) -> Headline | None:
+def headline_of(
+    pool: Pool, core_seconds_per_flop: float | None = None, *, machine: str | None = None
+) -> Headline | None:
     """The next run worth its compute: four times the largest, split as the pool finds best.
 
     The split stays within the ratios of tokens to parameters that were measured, widened by a
-    factor of two; None where the table has no params and tokens.
+    factor of two; None where the table has no params and tokens. Its cost is in seconds of one
+    core at a measured speed, or in hours and dollars of the accelerator named `machine`.
     """
     if pool.span.ratio is None:
         return None
@@ -137,7 +142,7 @@ def headline_of(pool: Pool, core_seconds_per_flop: float | None = None) -> Headl
     there = {"params": params, "tokens": params * ratio, "flops": flops}
     predicted = pool.predict({k: np.array([v]) for k, v in there.items()})
     below, above = predicted.interval(0.9)
-    seconds = None if core_seconds_per_flop is None else flops * core_seconds_per_flop
+    time = training_time(flops, machine=machine, params=params) if machine else None
     return Headline(
         params=params,
         tokens=params * ratio,
@@ -146,7 +151,8 @@ def headline_of(pool: Pool, core_seconds_per_flop: float | None = None) -> Headl
         low=float(below[0]),
         high=float(above[0]),
         level=0.9,
-        core_seconds=seconds,
+        core_seconds=None if core_seconds_per_flop is None else flops * core_seconds_per_flop,
+        cost=in_words(time, dollars_of(time)) if time else "",
         basis=f"a pool of {len(pool.members)} fits, {len(pool.cuts)} backtest cuts",
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isoflop.forecast.span import reach_of
 from isoflop.units import show
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Allocation:
     low and high bound params at `level` over the laws and their draws; loss_low and loss_high
     bound the loss of that model; flat_low and flat_high are the sizes whose median loss lies
     within 1% of the best. at_edge: the best lies at the edge of the ratios looked at, so the
-    runs do not bracket it.
+    runs do not bracket it. warning: how far the budget lies beyond the backtested span.
     """
 
     flops: float
@@ -42,6 +43,7 @@ class Allocation:
     flat_high: float
     level: float
     at_edge: bool
+    warning: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,6 +56,7 @@ class Allocation:
             f"{show(self.tokens)} tokens{edge}; loss {self.loss:.4g} "
             f"({self.loss_low:.4g} to {self.loss_high:.4g}); within 1% from "
             f"{show(self.flat_low)} to {show(self.flat_high)} parameters"
+            + (f"\nWARNING: {self.warning}" if self.warning else "")
         )
 
 
@@ -73,9 +76,14 @@ def allocate(pool: Pool, flops: float, *, level: float = 0.9) -> Allocation:
     columns = ratio_grid(pool.span.ratio, flops)
     median = pool.predict(columns).quantile(0.5)
     best = int(np.argmin(median))
+    params = float(lowest(columns["params"], median[None])[0])
     low, high = optimum_interval(pool, columns, level)
     near = columns["params"][median <= median[best] * 1.01]
-    there = pool.predict({name: column[[best]] for name, column in columns.items()})
+    there = pool.predict(
+        {k: np.array([v]) for k, v in (("params", params), ("tokens", flops / (6 * params)),
+                                       ("flops", flops))}
+    )  # fmt: skip
+    reach = reach_of(pool.span, flops=flops, ratio=flops / (6 * params**2))
     tail = (1 - level) / 2
     return Allocation(
         flops=flops,
@@ -90,6 +98,7 @@ def allocate(pool: Pool, flops: float, *, level: float = 0.9) -> Allocation:
         flat_high=float(near.max()),
         level=level,
         at_edge=best in (0, GRID - 1),
+        warning=reach.warning,
     )
 
 
@@ -100,6 +109,20 @@ def ratio_grid(ratio: tuple[float, float], flops: float) -> dict[str, Array]:
     return {"params": params, "tokens": params * ratios, "flops": np.full(GRID, flops)}
 
 
+def lowest(params: Array, loss: Array) -> Array:
+    """The size of each row's lowest loss, by a parabola in ln N through the three points there.
+
+    params: (grid,), evenly spaced in ln N. loss: (rows, grid).
+    """
+    at = np.clip(np.argmin(loss, axis=1), 1, loss.shape[1] - 2)
+    rows = np.arange(len(loss))
+    left, middle, right = (loss[rows, at + k] for k in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    shift = np.where(bend > 0, (left - right) / (2 * np.where(bend > 0, bend, 1.0)), 0.0)
+    step = np.log(params[1] / params[0])
+    return params[at] * np.exp(step * np.clip(shift, -1, 1))
+
+
 def optimum_interval(pool: Pool, columns: dict[str, Array], level: float) -> tuple[float, float]:
     """Weighted quantiles of the best size over all members' draws."""
     sizes, weights = [], []
@@ -108,7 +131,7 @@ def optimum_interval(pool: Pool, columns: dict[str, Array], level: float) -> tup
             continue
         predicted = member.law.predict(member.draws, columns)
         sound = np.isfinite(predicted).all(axis=1)
-        sizes.append(columns["params"][np.argmin(predicted[sound], axis=1)])
+        sizes.append(lowest(columns["params"], predicted[sound]))
         weights.append(np.full(sound.sum(), member.weight / max(sound.sum(), 1)))
     if not sizes:
         raise ValueError("no law of the pool reads params: the split of a budget is not learnt")
