@@ -208,6 +208,47 @@ def know(
     _emit(report(table, threshold=threshold, rate=rate, second=second, level=level), json)
 
 
+def data(
+    name: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(help="a table to bring; none lists them all")
+    ] = "",
+    out: Annotated[Path | None, tyro.conf.arg(help="CSV file to write it to")] = None,
+    json: Json = False,
+) -> None:
+    """List the public tables with source and licence, or bring one by URL and sha256."""
+    from isoflop.sources import listing, load, load_columns
+
+    entries = {entry["name"]: entry for entry in listing()}
+    if not name:
+        if json:
+            return _emit({"tables": list(entries.values())}, json)
+        width = max(map(len, entries))
+        lines = [f"{e['name']:<{width}}  {e['title']} (licence: {e['licence']})"
+                 for e in entries.values()]  # fmt: skip
+        return print("\n".join(lines))
+    if name not in entries:
+        raise ValueError(f"no public table {name!r}; `isoflop data` lists them")
+    brought = load(name) if entries[name]["kind"] == "runs" else None
+    columns = brought.data if brought is not None else load_columns(name)
+    if out is not None:
+        write_csv(columns, out)
+    if json:
+        return _emit(entries[name] | {"rows": len(next(iter(columns.values())))}, json)
+    return print(brought if brought is not None else "\n".join(
+        f"{column}: {len(values)} values" for column, values in columns.items()
+    ))  # fmt: skip
+
+
+def write_csv(columns: Mapping[str, Any], path: Path) -> None:
+    """Write columns as CSV. Raises FileExistsError: no file of the user's is replaced."""
+    import csv
+
+    with path.open("x", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
 def lint(
     runs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="CSV of training runs")],
     json: Json = False,
@@ -266,6 +307,7 @@ def _emit(result: Any, json: bool) -> None:
 VERBS = {
     "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
     "page": page, "plan": plan, "cost": cost, "lint": lint, "know": know,
+    "data": data,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop.laws import links
 from isoflop.laws.coordinates import Chart, Linear, Linked
-from isoflop.laws.pretrain import floored, spread
+from isoflop.laws.starts import floored, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

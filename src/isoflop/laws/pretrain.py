@@ -9,10 +9,12 @@ import numpy as np
 
 from isoflop.law import Law, Param, Published
 from isoflop.laws import links
-from isoflop.laws.coordinates import BoxCox, Chart, Linear
+from isoflop.laws.coordinates import Chart
+from isoflop.laws.farseer import FARSEER
+from isoflop.laws.starts import centred, constant, exponents, falling, floored, logit, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -23,64 +25,6 @@ SLOPE = (0.0, 3.0)  # exponents
 SHARPNESS = (0.02, 5.0)  # k of the smooth maximum
 
 
-def centred(columns: Mapping[str, Array], name: str) -> tuple[Array, float]:
-    """Log of a column about its mean over the distinct values, and that mean."""
-    x = np.log(np.asarray(columns[name], dtype=float))
-    middle = float(np.mean(np.unique(x)))
-    return x - middle, middle
-
-
-def halton(count: int, dimensions: int, seed: int) -> Array:
-    """Low-discrepancy points in (0, 1), shape (count, dimensions), rotated by the seed."""
-    primes = (2, 3, 5, 7, 11, 13, 17, 19, 23)
-    points = np.empty((count, dimensions))
-    for k in range(dimensions):
-        index, scale, value = np.arange(1, count + 1), 1.0, np.zeros(count)
-        while index.any():
-            scale /= primes[k]
-            value += scale * (index % primes[k])
-            index //= primes[k]
-        points[:, k] = value
-    return (points + np.random.default_rng(seed).random(dimensions)) % 1.0
-
-
-def exponents(point: Array, low: float = 0.03, high: float = 1.2) -> Array:
-    """Log-uniform exponents from points in (0, 1)."""
-    return low * (high / low) ** point
-
-
-def logit(point: Array) -> Array:
-    """Log odds of points in (0, 1): the balance of two terms."""
-    point = 0.02 + 0.96 * point
-    return np.log(point / (1 - point))
-
-
-def spread(
-    count: int, free: Mapping[int, Callable[[Array], Array]], *, seed: int, size: int
-) -> Array:
-    """(count, size) starts: the free coordinates spread over their quantiles, the others 0."""
-    out = np.zeros((count, size))
-    for (index, quantile), point in zip(
-        free.items(), halton(count, len(free), seed).T, strict=True
-    ):
-        out[:, index] = quantile(point)
-    return out
-
-
-def floored(t: list[Array]) -> list[Array]:
-    """The terms of a floor and a sum of exponentials."""
-    return [np.ones_like(t[0]), *(np.exp(a) for a in t[1:])]
-
-
-def _ones(n: int, index: int) -> Linear:
-    return Linear(np.ones((n, 1)), (index,))
-
-
-def _falling(x: Array, index: tuple[int, int]) -> Linear:
-    """The atom c - s x of u[index] = (c, s)."""
-    return Linear(np.stack([np.ones_like(x), -x], axis=-1), index)
-
-
 def power_chart(columns: Mapping[str, Array]) -> Chart:
     """(E, ln a - c m, c) with m the mean log compute."""
     x, m = centred(columns, "flops")
@@ -89,7 +33,7 @@ def power_chart(columns: Mapping[str, Array]) -> Chart:
         return spread(count, {2: exponents}, seed=seed, size=3)
 
     return Chart(
-        atoms=(_ones(len(x), 0), _falling(x, (1, 2))),
+        atoms=(constant(len(x), 0), falling(x, (1, 2))),
         link=links.floored_sum_linked,
         link_value=links.floored_sum,
         terms=floored,
@@ -137,7 +81,7 @@ def chinchilla_chart(columns: Mapping[str, Array]) -> Chart:
         return np.stack([floor, np.log(a) - alpha * n, alpha, np.log(b) - beta * d, beta], axis=-1)
 
     return Chart(
-        atoms=(_ones(len(x), 0), _falling(x, (1, 2)), _falling(z, (3, 4))),
+        atoms=(constant(len(x), 0), falling(x, (1, 2)), falling(z, (3, 4))),
         link=links.floored_sum_linked,
         link_value=links.floored_sum,
         terms=floored,
@@ -210,7 +154,7 @@ def tied_chart(columns: Mapping[str, Array]) -> Chart:
         )
 
     return Chart(
-        atoms=(_ones(len(x), 0), _falling(x, (1, 3)), _falling(z, (2, 3))),
+        atoms=(constant(len(x), 0), falling(x, (1, 3)), falling(z, (2, 3))),
         link=links.floored_sum_linked,
         link_value=links.floored_sum,
         terms=floored,
@@ -244,6 +188,19 @@ TIED = Law(
     ),
     inputs=("params", "tokens"),
     citation="Gadre et al. 2024, arXiv:2403.08540, eq. 4",
+    published=tuple(
+        Published(
+            name=f"gadre-2024-{corpus}",
+            values=dict(zip(("E", "a", "b", "eta"), values, strict=True)),
+            source="arXiv:2403.08540, table of fitted coefficients",
+            verified=True,
+        )
+        for corpus, values in (
+            ("c4", (1.51, 141.0, 190.0, 0.121)),
+            ("redpajama", (1.84, 212.0, 367.0, 0.136)),
+            ("refinedweb", (1.73, 157.0, 246.0, 0.127)),
+        )
+    ),
     fast=tied_chart,
     note="Chinchilla with alpha = beta = 2 eta.",
 )
@@ -266,7 +223,7 @@ def kaplan_chart(columns: Mapping[str, Array]) -> Chart:
         return np.stack([s * (np.log(nc) - n), s, t * (np.log(dc) - d), t], axis=-1)
 
     return Chart(
-        atoms=(_falling(x, (0, 1)), _falling(z, (2, 3)), _ones(len(x), 3)),
+        atoms=(falling(x, (0, 1)), falling(z, (2, 3)), constant(len(x), 3)),
         link=links.smooth_maximum_linked,
         link_value=links.smooth_maximum,
         terms=lambda t: [np.exp(links.smooth_maximum(t))],
@@ -338,10 +295,10 @@ def skaling_chart(columns: Mapping[str, Array]) -> Chart:
 
     return Chart(
         atoms=(
-            _ones(len(x), 0),
-            _falling(x, (1, 2)),
-            _falling(z, (3, 4)),
-            _ones(len(x), 5),
+            constant(len(x), 0),
+            falling(x, (1, 2)),
+            falling(z, (3, 4)),
+            constant(len(x), 5),
         ),
         link=partial(links.with_floor, links.smooth_maximum_linked),
         link_value=lambda t: np.log(t[0] + np.exp(links.smooth_maximum(t[1:]))),
@@ -377,91 +334,5 @@ SKALING = Law(
     fast=skaling_chart,
 )
 
-
-def farseer_chart(columns: Mapping[str, Array]) -> Chart:
-    """Nested powers as Box-Cox functions of centred ln N: (S', s', q, Q', B', b, E', A', a)."""
-    x, m = centred(columns, "params")
-    log_tokens = np.log(np.asarray(columns["tokens"], dtype=float))
-    middle = float(np.mean(np.unique(log_tokens)))
-
-    def starts(count: int, seed: int) -> Array:
-        free = {k: lambda x: -exponents(x, 0.005, 0.3) for k in (1, 4, 7)}
-        free |= {k: lambda x: 0.6 * (x - 0.5) for k in (2, 5, 8)}
-        free[6] = lambda x: np.log(exponents(x, 0.05, 0.9))
-        out = spread(count, free, seed=seed, size=9)
-        out[:, 3] = middle * np.exp(out[:, 6])
-        return out
-
-    def nested(c: Array, s: Array, q: Array) -> tuple[Array, Array]:
-        q = np.where(np.abs(q) < 1e-6, 1e-6, q)
-        scale = s / q
-        return c - scale, scale * np.exp(-q * m)
-
-    def to_params(u: Array) -> Array:
-        (cs, s), (cq, b), (ce, a) = (nested(*u.T[k : k + 3]) for k in (0, 3, 6))
-        return np.stack([cs, s, u[:, 2], cq, b, u[:, 5], ce, a, u[:, 8]], axis=-1)
-
-    def from_params(v: Array) -> Array:
-        out = []
-        for k in (0, 3, 6):
-            constant, amplitude, q = v.T[k : k + 3]
-            scale = amplitude * np.exp(q * m)
-            out += [constant + scale, scale * q, q]
-        return np.stack(out, axis=-1)
-
-    def inner(t: list[Array]) -> links.Linked:
-        return links.falling_exponent_linked(t, log_tokens)
-
-    return Chart(
-        atoms=(BoxCox(x, (0, 1, 2)), BoxCox(x, (3, 4, 5)), BoxCox(x, (6, 7, 8))),
-        link=partial(links.beside, inner),
-        link_value=lambda t: np.logaddexp(t[0], links.falling_exponent(t[1:], log_tokens)),
-        terms=lambda t: [np.exp(t[0]), np.exp(links.falling_exponent(t[1:], log_tokens))],
-        floor=None,
-        amplitudes=((0,), (3,)),
-        lower=np.array([-7.0, -2, -1, -40, -4, -1, -6, -2, -1]),
-        upper=np.array([4.0, 2, 1, 120, 4, 1, 2, 2, 1]),
-        to_params=to_params,
-        from_params=from_params,
-        starts=starts,
-    )
-
-
-FARSEER = Law(
-    name="farseer",
-    title="Farseer",
-    equation="L = exp(s N^q + S) + exp(B N^b + Q) D^-exp(A N^a + E)",
-    formula=lambda p, x: (
-        np.exp(p["s"] * x["params"] ** p["q"] + p["S"])
-        + np.exp(p["B"] * x["params"] ** p["b"] + p["Q"])
-        * x["tokens"] ** -np.exp(p["A"] * x["params"] ** p["a"] + p["E"])
-    ),
-    params=(
-        Param(name="S", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="s", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="q", low=-1, high=1, start=(-0.3, 0.3)),
-        Param(name="Q", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="B", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="b", low=-1, high=1, start=(-0.3, 0.3)),
-        Param(name="E", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="A", low=-1e9, high=1e9, start=(-1, 1)),
-        Param(name="a", low=-1, high=1, start=(-0.3, 0.3)),
-    ),
-    inputs=("params", "tokens"),
-    citation="Li et al. 2025 (Farseer), arXiv:2506.10972, eq. 5",
-    published=(
-        Published(
-            name="li-2025",
-            values={
-                "S": 0.1285, "s": -0.06247, "q": 0.13,
-                "Q": -1.5442, "B": 230.73, "b": -0.1729,
-                "E": 3.1333, "A": -1.6656, "a": 0.0459,
-            },
-            source="arXiv:2506.10972, fitted on 411 runs in bits per character",
-            verified=True,
-        ),
-    ),
-    fast=farseer_chart,
-)  # fmt: skip
 
 ALL = (POWER, KAPLAN, CHINCHILLA, TIED, SKALING, FARSEER)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from isoflop.law import Law, Param, Published
-from isoflop.laws.pretrain import spread
+from isoflop.laws.starts import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

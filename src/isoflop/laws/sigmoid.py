@@ -9,7 +9,7 @@ import numpy as np
 
 from isoflop.laws import links
 from isoflop.laws.coordinates import Chart, Linear, Linked
-from isoflop.laws.pretrain import spread
+from isoflop.laws.starts import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,6 +20,7 @@ from isoflop.page.report import (
     Target,
     Valley,
 )
+from isoflop.plan import allocate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 GRID = 61
+NEAR = 1.3  # a run within this factor of a budget is shown at it
 UNITS = {"tokens": "tokens", "flops": "FLOP", "core_seconds": "core-s", "wall_seconds": "s"}
 
 
@@ -184,7 +186,7 @@ def _target(made: Forecast, scored: Score | None) -> Target:
 
 
 def valley_of(pool: Pool, runs: Runs, isoflop: Isoflop | None) -> Valley:
-    """Slices of one budget where the runs share budgets, of one token count where they do not."""
+    """Slices of the budgets that the runs share, or of the pool at budgets of its own."""
     if isoflop is not None:
         return Valley(
             fixed="flops",
@@ -192,18 +194,15 @@ def valley_of(pool: Pool, runs: Runs, isoflop: Isoflop | None) -> Valley:
             optima=tuple(_optimum(isoflop, f) for f in (isoflop.params, isoflop.tokens)),
             note=f"Lowest points of a {isoflop.curve} in ln N at each budget.",
         )
-    counts = np.unique(runs["tokens"])
-    slices = [
-        _count_slice(pool, runs, float(tokens))
-        for tokens in counts
-        if len(np.unique(runs["params"][runs["tokens"] == tokens])) > 2
-    ]
+    low, high = runs["flops"].min(), runs["flops"].max()
+    budgets = np.geomspace(low * NEAR, high, 4) if high > low * NEAR else np.array([high])
+    slices = [_pool_slice(pool, runs, float(budget)) for budget in budgets]
     return Valley(
-        fixed="tokens",
-        slices=tuple(slices),
+        fixed="flops",
+        slices=tuple(part for part in slices if part is not None),
         note=(
-            "The runs share token counts, not budgets: at one token count a larger model is "
-            "better, so a slice has no lowest point. The lines are the pool's median."
+            f"The runs share no budgets: a line is the pool's median at one budget, a dot a run "
+            f"within a factor of {NEAR:g} of it, moved to it along the pool's median."
         ),
     )
 
@@ -231,20 +230,38 @@ def _budget_slice(runs: Runs, valley: Any, shape: str) -> Slice:
     )
 
 
-def _count_slice(pool: Pool, runs: Runs, tokens: float) -> Slice:
-    there = runs["tokens"] == tokens
-    order = np.argsort(runs["params"][there])
-    params, loss = runs["params"][there][order], runs["loss"][there][order]
-    grid = np.geomspace(params.min(), params.max(), 41)
-    columns = {"params": grid, "tokens": np.full(41, tokens), "flops": 6 * grid * tokens}
+def _pool_slice(pool: Pool, runs: Runs, budget: float) -> Slice | None:
+    """The pool's valley at a budget that no two runs need share; None without a run near it."""
+    near = np.abs(np.log(runs["flops"] / budget)) <= np.log(NEAR)
+    if not near.any() or len(np.unique(runs["tokens"] / runs["params"])) < 2:
+        return None
+    order = np.argsort(runs["params"][near])
+    params = runs["params"][near][order]
+    flops = runs["flops"][near][order]
+    moved = _median(pool, params, np.full(len(params), budget)) / _median(pool, params, flops)
+    best = allocate(pool, budget)
+    sizes = runs["params"]
+    grid = np.geomspace(min(sizes.min(), best.params / 2), max(sizes.max(), best.params * 2), 41)
+    inside = sizes.min() <= best.params <= sizes.max() and not best.at_edge
     return Slice(
-        at=tokens,
+        at=budget,
         params=tuple(params.tolist()),
-        loss=tuple(loss.tolist()),
+        loss=tuple((runs["loss"][near][order] * moved).tolist()),
         curve_params=tuple(grid.tolist()),
-        curve_loss=tuple(pool.predict(columns).median().tolist()),
+        curve_loss=tuple(_median(pool, grid, np.full(41, budget)).tolist()),
+        best_params=best.params,
+        best_low=best.low,
+        best_high=best.high,
+        best_tokens=best.tokens,
+        best_loss=best.loss,
+        bracketed=bool(inside),
         shape="pool median",
     )
+
+
+def _median(pool: Pool, params: Array, flops: Array) -> Array:
+    columns = {"params": params, "tokens": flops / (6 * params), "flops": flops}
+    return pool.predict(columns).median()
 
 
 def _optimum(isoflop: Isoflop, frontier: Any) -> Optimum:
