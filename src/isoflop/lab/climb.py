@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -85,8 +86,7 @@ def climb(
     page = show_climb(ladder, folder, made, None)
     run(ladder, folder, roles=("target",), **shared)
     observed = runs_of(table(folder), ladder.name, target=True)
-    scored = score(made, observed, known=known)
-    files.write_json(folder / "score.json", scored.to_json())
+    scored = score_once(made, observed, known, folder)
     page = show_climb(ladder, folder, made, scored)
     return Climb(folder=folder, runs=table(folder), forecast=made, score=scored, page=page)
 
@@ -122,6 +122,17 @@ def seal_once(ladder: Ladder, known: Runs, folder: Path) -> Forecast:
     return made
 
 
+def score_once(made: Forecast, observed: Runs, known: Runs, folder: Path) -> Score:
+    """The forecast's score, with the time at which it was first scored."""
+    path = folder / "score.json"
+    scored = score(made, observed, known=known)
+    held = json.loads(path.read_text()) if path.exists() else {}
+    if held.get("seal") == scored.seal and held.get("observed") == scored.observed:
+        return replace(scored, scored_at=str(held["scored_at"]))
+    files.write_json(path, scored.to_json())
+    return scored
+
+
 def target_tokens(ladder: Ladder) -> float:
     """Tokens the target really trains on: whole steps."""
     recipe = ladder.recipe
@@ -150,8 +161,8 @@ def show_climb(ladder: Ladder, folder: Path, made: Forecast, scored: Score | Non
 
 
 LISTED = (
-    "run", "role", "seed", "params", "params_total", "tokens", "flops", "flops_exact", "loss",
-    "bits_per_byte", "eval_noise", "steps", "core_seconds",
+    "run", "role", "params", "tokens", "flops", "loss", "bits_per_byte", "eval_noise", "seed",
+    "steps", "core_seconds", "params_total", "flops_exact",
 )  # fmt: skip
 
 

@@ -158,7 +158,8 @@ def headline_of(
 
 
 def _warnings(analysis: Analysis, ledger: Sequence[tuple[Forecast, Score | None]]) -> list[Warn]:
-    out = [Warn(text=made.warning, grave=made.forced) for made, _ in ledger if made.warning]
+    said = [(made.warning, made.forced) for made, _ in ledger if made.warning]
+    out = [Warn(text=f"{text[0].upper()}{text[1:]}.", grave=grave) for text, grave in said]
     if analysis.backtest is None:
         out.append(
             Warn(
@@ -204,7 +205,7 @@ def _sealed(made: Forecast, scored: Score | None) -> Sealed:
     return Sealed(
         target=f"{show(target['params'])} parameters on {show(target['tokens'])} tokens",
         seal=made.seal,
-        sealed_at=made.sealed_at,
+        sealed_at=_minute(made.sealed_at),
         flops=target["flops"],
         params=target["params"],
         tokens=target["tokens"],
@@ -212,7 +213,7 @@ def _sealed(made: Forecast, scored: Score | None) -> Sealed:
             f"{level:g}": made.quantile(level)
             for level in (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
         },
-        scored_at=scored.scored_at if scored else None,
+        scored_at=_minute(scored.scored_at) if scored else None,
         observed=scored.observed if scored else None,
         error=scored.error if scored else None,
         inside_90=scored.inside_90 if scored else None,
@@ -221,3 +222,8 @@ def _sealed(made: Forecast, scored: Score | None) -> Sealed:
         verdict=scored.verdict if scored else "sealed",
         note=made.warning,
     )
+
+
+def _minute(moment: str) -> str:
+    """An ISO time in UTC as a person reads it."""
+    return f"{moment[:10]} {moment[11:16]} UTC"

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 GRID = 61
 NEAR = 1.3  # a run within this factor of a budget is shown at it
-UNITS = {"tokens": "tokens", "flops": "FLOP", "core_seconds": "core-s", "wall_seconds": "s"}
+UNITS = {
+    "tokens": "tokens",
+    "flops": "FLOP",
+    "flops_exact": "FLOP",
+    "core_seconds": "core-s",
+    "wall_seconds": "s",
+}
 
 
 def run_columns(table: Mapping[str, Any], conventions: Mapping[str, str]) -> tuple[Column, ...]:
