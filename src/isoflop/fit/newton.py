@@ -113,38 +113,39 @@ def minimise(
     count = len(u)
     best = values(chart, problems, u, objective=objective, width=width)
     converged, decrease = np.zeros(count, bool), np.full(count, np.inf)
-    damping = np.full(count, 1e-3)
+    damping = np.full((2, count), 1e-3)  # of Newton's model and of the majoriser
     active = np.flatnonzero(np.isfinite(best))
     for _ in range(iterations):
         if not len(active):
             break
         sub = problems.take(active)
         at = expand(chart, sub, u[active], objective=objective, width=width)
-        before = best[active]
-        everyone = np.arange(len(active))
+        before, everyone = best[active], np.arange(len(active))
         here, rows = u[active], everyone
-        newton = lambda _, hessian=at.hessian: hessian  # noqa: E731
-        for matrix in (newton, at.majoriser):
+        for model in (0, 1):
+            matrix = at.hessian if model == 0 else at.majoriser(rows)
             step, promised = _step(
-                chart, here[rows], at.gradient[rows], matrix(rows), damping[active[rows]]
+                chart, here[rows], at.gradient[rows], matrix, damping[model, active[rows]]
             )
-            if matrix is newton:
+            if model == 0:
                 decrease[active] = promised
             trial_u = np.clip(here[rows] + step, chart.lower, chart.upper)
             trial = values(chart, sub.take(rows), trial_u, objective=objective, width=width)
-            down = trial < best[active[rows]]
-            moved = active[rows[down]]
-            u[moved], best[moved] = trial_u[down], trial[down]
+            moved = active[rows]
+            down = trial < before[rows]
+            damping[model, moved] = np.where(
+                down,
+                np.maximum(damping[model, moved] / 8, 1e-12),
+                np.maximum(damping[model, moved], 1e-6) * 8,
+            )
+            down = trial < best[moved]
+            u[moved[down]], best[moved[down]] = trial_u[down], trial[down]
             rows = everyone if thorough else everyone[best[active] >= before]
             if not len(rows):
                 break
-        better = best[active] < before
         done = decrease[active] <= tolerance * np.maximum(best[active], 1e-300)
         converged[active] = done
-        damping[active] = np.where(
-            better, np.maximum(damping[active] / 8, 1e-12), np.maximum(damping[active], 1e-6) * 8
-        )
-        active = active[~done & (damping[active] < GIVE_UP)]
+        active = active[~done & (damping[:, active].min(axis=0) < GIVE_UP)]
     return Minimum(u, best, converged, decrease)
 
 

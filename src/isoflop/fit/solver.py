@@ -156,8 +156,8 @@ def _search(
         np.concatenate(ranked),
         objective=Objective("lsqlog"),
         width=np.inf,
-        tolerance=1e-5,
-        iterations=30,
+        tolerance=1e-4,
+        iterations=12,
         thorough=True,
     )
     order = np.argsort(rough.value.reshape(count, kept), axis=1)[:, :followed]
