@@ -75,14 +75,19 @@ def scipy_multistart(x):
     return best.min(), float(np.mean(best < best.min() * (1 + 1e-6)))
 
 
-def scipy_resamples(x, counts, optimum):
-    """BFGS on each resample from the optimum of the whole table: the objectives."""
+def scipy_resamples(x, counts, optimum, *, gradient):
+    """BFGS on each resample from the optimum of the whole table: the objectives.
+
+    gradient: hand-written, or left to SciPy's finite differences as notebooks mostly do.
+    """
     from scipy.optimize import minimize
 
-    out = []
-    for row in counts:
-        out.append(minimize(huber, optimum, args=(x, row), jac=True, method="BFGS").fun)
-    return np.array(out)
+    def value(theta, row):
+        return huber(theta, x, row) if gradient else huber(theta, x, row)[0]
+
+    return np.array(
+        [minimize(value, optimum, args=(row,), jac=gradient, method="BFGS").fun for row in counts]
+    )
 
 
 def chinchilla_package(x):
@@ -114,6 +119,10 @@ def chinchilla_package(x):
     return huber(np.array(theta, dtype=float), x, np.ones(len(x["loss"])))[0], seconds
 
 
+def named_values(theta):
+    return ", ".join(f"{k} {v:.6g}" for k, v in zip(CHINCHILLA.names, theta, strict=True))
+
+
 def main():
     x = table()
     x |= {"n": np.log(x["params"]), "d": np.log(x["tokens"]), "log_loss": np.log(x["loss"])}
@@ -121,11 +130,13 @@ def main():
     solve(CHINCHILLA, columns, x["loss"])  # imports and caches out of the way
     point, cold = timed(lambda: solve(CHINCHILLA, columns, x["loss"]), repeats=21)
     theta = point.coefficients[0]
-    named = ", ".join(f"{k} {v:.6g}" for k, v in zip(CHINCHILLA.names, theta, strict=True))
-    print(f"isoflop, point from nothing: {1e3 * cold:.1f} ms, objective "
-          f"{point.objective[0]:.13g}, certified {bool(point.certified[0])}; {named}")
+    named = named_values(theta)
+    print(
+        f"isoflop, point from nothing: {1e3 * cold:.1f} ms, objective "
+        f"{point.objective[0]:.13g}, certified {bool(point.certified[0])}; {named}"
+    )
     lad = solve(CHINCHILLA, columns, x["loss"], objective=Objective("lad"))
-    named = ", ".join(f"{k} {v:.6g}" for k, v in zip(CHINCHILLA.names, lad.coefficients[0], strict=True))
+    named = named_values(lad.coefficients[0])
     print(f"isoflop, absolute deviations: sum |r| {lad.objective[0]:.7g}; {named}")
 
     rng = np.random.default_rng(42)
@@ -134,23 +145,37 @@ def main():
     ).astype(float)
     many, ours = timed(lambda: solve(CHINCHILLA, columns, x["loss"], counts, warm=theta), repeats=3)
     spread = dict(zip(CHINCHILLA.names, many.coefficients.std(axis=0), strict=True))
-    print(f"isoflop, {RESAMPLES} resamples: {ours:.2f} s ({1e3 * ours / RESAMPLES:.3f} ms each), "
-          f"converged {many.converged.mean():.2%}, two starts agree {np.mean(many.agreed >= 2):.2%}; "
-          f"SE E {spread['E']:.4f} alpha {spread['alpha']:.4f} beta {spread['beta']:.4f}")
+    print(
+        f"isoflop, {RESAMPLES} resamples: {ours:.2f} s ({1e3 * ours / RESAMPLES:.3f} ms each), "
+        f"converged {many.converged.mean():.2%}, "
+        f"two starts agree {np.mean(many.agreed >= 2):.2%}; "
+        f"SE E {spread['E']:.4f} alpha {spread['alpha']:.4f} beta {spread['beta']:.4f}"
+    )
 
     (best, share), seconds = timed(lambda: scipy_multistart(x))
-    print(f"SciPy L-BFGS-B, {SCIPY_STARTS} starts: {seconds:.1f} s, objective {best:.10g}, "
-          f"{share:.1%} of starts reach it; {seconds / cold:.0f} times our time")
+    print(
+        f"SciPy L-BFGS-B, {SCIPY_STARTS} starts: {seconds:.1f} s, objective {best:.10g}, "
+        f"{share:.1%} of starts reach it; {seconds / cold:.0f} times our time"
+    )
     optimum = np.array([*np.log(theta[:3]), *theta[3:]])
-    found, seconds = timed(lambda: scipy_resamples(x, counts[:SCIPY_RESAMPLES], optimum))
-    excess = found / many.objective[:SCIPY_RESAMPLES] - 1
-    print(f"SciPy BFGS, resamples: {1e3 * seconds / SCIPY_RESAMPLES:.1f} ms each, "
-          f"{seconds / SCIPY_RESAMPLES / (ours / RESAMPLES):.0f} times ours; objective above ours "
-          f"by more than 1e-6 in {np.mean(excess > 1e-6):.0%}, below in {np.mean(excess < -1e-9):.0%}")
+    for gradient in (False, True):
+        found, seconds = timed(
+            lambda g=gradient: scipy_resamples(x, counts[:SCIPY_RESAMPLES], optimum, gradient=g)
+        )
+        excess = found / many.objective[:SCIPY_RESAMPLES] - 1
+        print(
+            f"SciPy BFGS, resamples, {'gradient by hand' if gradient else 'no gradient given'}: "
+            f"{1e3 * seconds / SCIPY_RESAMPLES:.1f} ms each, "
+            f"{seconds / SCIPY_RESAMPLES / (ours / RESAMPLES):.0f} times ours; objective above "
+            f"ours by more than 1e-6 in {np.mean(excess > 1e-6):.0%}, "
+            f"below in {np.mean(excess < -1e-9):.0%}"
+        )
     if importlib.util.find_spec("chinchilla"):
         objective, seconds = chinchilla_package(x)
-        print(f"chinchilla 0.2.0, 243 starts, log-Huber: {seconds:.1f} s of wall time, objective "
-              f"{objective:.10g}; {seconds / cold:.0f} times our time")
+        print(
+            f"chinchilla 0.2.0, 243 starts, log-Huber: {seconds:.1f} s of wall time, objective "
+            f"{objective:.10g}; {seconds / cold:.0f} times our time"
+        )
     else:
         print("chinchilla: not installed (bench/peers.txt)")
     if importlib.util.find_spec("simple_scaling_laws"):

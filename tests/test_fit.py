@@ -75,9 +75,7 @@ def test_pairs_bootstrap_standard_errors_and_every_resample_converges(epoch):
     counts = np.stack(
         [np.bincount(rng.integers(0, 240, 240), minlength=240) for _ in range(4000)]
     ).astype(float)
-    many = solve(
-        pretrain.CHINCHILLA, columns, epoch["loss"], counts, warm=point.coefficients[0]
-    )
+    many = solve(pretrain.CHINCHILLA, columns, epoch["loss"], counts, warm=point.coefficients[0])
     assert many.converged.all()
     assert np.mean(many.agreed >= 2) > 0.995
     e, _, _, alpha, beta = many.coefficients.std(axis=0)
@@ -160,9 +158,7 @@ def test_folds_solved_together_equal_folds_solved_apart():
     together = solve(pretrain.CHINCHILLA, columns, y, folds)
     for k in range(6):
         kept = folds[k] > 0
-        apart = solve(
-            pretrain.CHINCHILLA, {n: c[kept] for n, c in columns.items()}, y[kept]
-        )
+        apart = solve(pretrain.CHINCHILLA, {n: c[kept] for n, c in columns.items()}, y[kept])
         assert together.objective[k] == pytest.approx(apart.objective[0], rel=1e-8)
 
 
