@@ -23,13 +23,13 @@ def truth(flops, lead, growth):
     return np.exp(lead + growth * (np.log10(flops) - MIDDLE))
 
 
-def arm(cells, noise, *, lead=0.0, growth=0.0, name="arm", **more):
+def arm(cells, noise, *, lead=0.0, growth=0.0, name="arm", more=None):
     """Runs of a recipe that makes compute worth `truth` times as much."""
     n, d = cells
     scale = np.sqrt(truth(6 * n * d, lead, growth))
     loss = CHINCHILLA.predict(TRUE, {"params": n * scale, "tokens": d * scale})
-    table = {"params": n, "tokens": d, "loss": loss * np.exp(noise)} | more
-    return Runs.of(table, params="total", loss="nats/token", name=name, seeds="seed" in more)
+    table = {"params": n, "tokens": d, "loss": loss * np.exp(noise)} | (more or {})
+    return Runs.of(table, params="total", loss="nats/token", name=name)
 
 
 def pair(seed, *, lead, growth, shared=True):
@@ -149,7 +149,7 @@ def test_countings_of_params_stand_side_by_side():
     more = {"params_matmul": n * 0.8 - 1e7}
     rng = np.random.default_rng(0)
     a, b = (
-        arm((n, d), 0.001 * rng.standard_normal(16), lead=lead, name=name, **more)
+        arm((n, d), 0.001 * rng.standard_normal(16), lead=lead, name=name, more=more)
         for lead, name in ((0.0, "a"), (0.2, "b"))
     )
     found = compare(a, b)

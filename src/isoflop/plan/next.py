@@ -1,0 +1,217 @@
+"""The runs worth doing next: those that narrow the forecast of a target most for their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from isoflop.units import show
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isoflop.forecast import Pool
+
+    Array = NDArray[np.float64]
+    Columns = Mapping[str, Array]
+
+TRIM = 0.02  # of a law's draws at either end: a stray refit is not a belief
+COMPUTES, RATIOS = 13, 7  # of the candidates looked at where none are given
+WIDER = 1 / 3  # decades of tokens per parameter beyond the measured ones
+WIDTH = 2 * 1.6449  # standard deviations in a 90% interval
+
+Strategy = Literal["per cost", "most"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextRun:
+    """One run to do: its row among the candidates, inputs, cost, and the width it leaves.
+
+    width: 90% interval of the target, relative to its loss, once this and the runs before it
+    in the list are done.
+    """
+
+    row: int
+    inputs: Mapping[str, float]
+    cost: float
+    width: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextRuns:
+    """Runs to do, in the order in which they were chosen.
+
+    before and after: width of the target's 90% interval now and once all are done (mean over
+    targets), as the laws expect it; floor: what the noise of one run alone leaves.
+    """
+
+    runs: tuple[NextRun, ...]
+    budget: float
+    cost: float
+    before: float
+    after: float
+    floor: float
+    strategy: Strategy
+    candidates: int
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of the candidates, in order of choice."""
+        return [r.row for r in self.runs]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.runs)} of {self.candidates} candidates for {self.cost:.3g} of a budget "
+            f"of {self.budget:.3g}: 90% interval of the target {100 * self.before:.2f}% of its "
+            f"loss now, {100 * self.after:.2f}% expected after (noise alone "
+            f"{100 * self.floor:.2f}%)"
+        ]
+        for r in self.runs:
+            where = ", ".join(
+                f"{show(v, 'flops' if k == 'flops' else 'count')} {k}" for k, v in r.inputs.items()
+            )
+            lines.append(f"  {where}; cost {r.cost:.3g}; then {100 * r.width:.2f}%")
+        return "\n".join(lines)
+
+
+def next_runs(
+    pool: Pool,
+    target: Mapping[str, Any],
+    *,
+    budget: float,
+    candidates: Mapping[str, Any] | None = None,
+    cost: Array | None = None,
+    most: int = 50,
+) -> NextRuns:
+    """Choose runs under a budget so that the target's forecast narrows most.
+
+    The draws of every law of the pool, weighed as the pool weighs them, say how the loss at a
+    candidate and at the target move together: between draws, between laws, and with each law's
+    drift beyond the table. A run is a measurement with the pool's noise; the expected variance of
+    the target after it follows by a linear-Gaussian update. Two greedy lists are made, by the
+    reduction per cost and by the reduction alone, and the better is kept. target: the inputs of
+    the laws and flops, one value or many. candidates: columns of possible runs, each done once;
+    by default a grid of computes and of ratios of tokens to parameters. cost: by default their
+    flops. Run a few, refit, and ask again: the list is only as good as the laws are now.
+    Raises ValueError where no candidate can be afforded.
+    """
+    aims = {k: np.atleast_1d(np.asarray(v, dtype=float)) for k, v in target.items()}
+    aims = _with_flops(aims, "target")
+    columns = grid(pool, aims, budget) if candidates is None else candidates
+    columns = _with_flops({k: np.asarray(v, dtype=float) for k, v in columns.items()}, "candidates")
+    prices = columns["flops"] if cost is None else np.asarray(cost, dtype=float)
+    if prices.shape != columns["flops"].shape or not np.all(prices > 0):
+        raise ValueError("cost must hold one positive number a candidate")
+    if not np.any(prices <= budget):
+        raise ValueError(
+            f"the cheapest of {len(prices)} candidates costs {prices.min():.3g}, the budget is "
+            f"{budget:.3g}; raise it, or offer smaller runs"
+        )
+    covariance, noise = beliefs(pool, columns, aims)
+    lists = {
+        name: _greedy(covariance, noise, prices, budget=budget, power=power, most=most)
+        for name, power in (("per cost", 1.0), ("most", 0.0))
+    }
+    best: Strategy = min(lists, key=lambda name: lists[name][1][-1])  # type: ignore[assignment]
+    rows, variances = lists[best]
+    widths = WIDTH * np.sqrt(np.array(variances) + noise)
+    return NextRuns(
+        runs=tuple(
+            NextRun(row=k, inputs={c: float(v[k]) for c, v in columns.items()},
+                    cost=float(prices[k]), width=float(w))
+            for k, w in zip(rows, widths[1:], strict=True)
+        ),
+        budget=budget,
+        cost=float(prices[rows].sum()),
+        before=float(widths[0]),
+        after=float(widths[-1]),
+        floor=float(WIDTH * np.sqrt(noise)),
+        strategy=best,
+        candidates=len(prices),
+    )  # fmt: skip
+
+
+def beliefs(pool: Pool, candidates: Columns, targets: Columns) -> tuple[Array, float]:
+    """Covariance of ln(loss) at candidates then targets, as the pool believes, and noise variance.
+
+    Members that are not finite everywhere take no part.
+    """
+    both = {k: np.concatenate([candidates[k], targets[k]]) for k in targets if k in candidates}
+    decades = np.maximum(0.0, np.log10(both["flops"] / pool.span.flops[1]))
+    # As far as one run reaches, its drift is known; what comes after it is still to come.
+    common = np.minimum(decades[:, None], decades[None]) ** 2
+    parts = []
+    for member in pool.members:
+        theta = np.array([[member.coefficients[name] for name in member.law.names]])
+        draws = member.draws if len(member.draws) else theta
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = np.log(member.law.predict(theta, both)[0])
+            redrawn = np.log(member.law.predict(draws, both))
+        redrawn = redrawn[np.isfinite(redrawn).all(axis=1)]
+        if not np.isfinite(at).all() or len(redrawn) < len(draws) / 2:
+            continue
+        low, high = np.quantile(redrawn, [TRIM, 1 - TRIM], axis=0)
+        trimmed = np.clip(redrawn, low, high)
+        own = np.atleast_2d(np.cov(trimmed, rowvar=False, bias=True))
+        parts.append((member.weight, at, own + member.slope**2 * common, member.residual**2))
+    if not parts:
+        raise ValueError("no law of the pool is finite at every candidate and target")
+    weight = np.array([p[0] for p in parts]) / sum(p[0] for p in parts)
+    at = np.array([p[1] for p in parts])
+    within = np.einsum("m,mij->ij", weight, np.array([p[2] for p in parts]))
+    apart = at - weight @ at
+    noise = float(weight @ np.array([p[3] for p in parts]))
+    return within + (apart * weight[:, None]).T @ apart, max(noise, 1e-12)
+
+
+def grid(pool: Pool, target: Columns, budget: float) -> dict[str, Array]:
+    """Candidates from the smallest measured compute to the budget, never beyond the target."""
+    low, top = pool.span.flops[0], min(budget, float(target["flops"].max()))
+    computes = np.geomspace(min(low, top), top, COMPUTES)
+    if pool.span.ratio is None:
+        return {"flops": computes}
+    few, many = pool.span.ratio[0] / 10**WIDER, pool.span.ratio[1] * 10**WIDER
+    flops, ratio = (v.ravel() for v in np.meshgrid(computes, np.geomspace(few, many, RATIOS)))
+    params = np.sqrt(flops / (6 * ratio))
+    return {"params": params, "tokens": params * ratio, "flops": flops}
+
+
+def _greedy(
+    covariance: Array, noise: float, prices: Array, *, budget: float, power: float, most: int
+) -> tuple[list[int], list[float]]:
+    """Candidates in order of choice, and the mean variance of the targets before and after each."""
+    k, n = covariance.copy(), len(prices)
+    rows: list[int] = []
+    variances = [float(np.mean(np.diag(k)[n:]))]
+    left, free = budget, np.ones(n, dtype=bool)
+    while len(rows) < most:
+        gain = np.mean(k[:n, n:] ** 2, axis=1) / (np.diag(k)[:n] + noise)
+        open_ = free & (prices <= left) & (gain > 0)
+        if not open_.any():
+            break
+        pick = int(np.argmax(np.where(open_, gain / prices**power, -np.inf)))
+        k -= np.outer(k[:, pick], k[pick]) / (k[pick, pick] + noise)
+        rows.append(pick)
+        variances.append(float(np.mean(np.maximum(np.diag(k)[n:], 0.0))))
+        free[pick] = False
+        left -= float(prices[pick])
+    return rows, variances
+
+
+def _with_flops(columns: Columns, what: str) -> dict[str, Array]:
+    """The columns with flops, 6ND where they are not given."""
+    out = dict(columns)
+    if "flops" not in out:
+        if not {"params", "tokens"} <= out.keys():
+            raise ValueError(f"{what}: give flops, or params and tokens")
+        out["flops"] = 6 * out["params"] * out["tokens"]
+    sizes = {len(v) for v in out.values()}
+    if len(sizes) != 1 or not all(np.all(np.isfinite(v)) for v in out.values()):
+        raise ValueError(f"{what}: every column must hold as many finite numbers as the others")
+    return out
