@@ -144,8 +144,7 @@ def beliefs(pool: Pool, candidates: Columns, targets: Columns) -> tuple[Array, f
     """
     both = {k: np.concatenate([candidates[k], targets[k]]) for k in targets if k in candidates}
     decades = np.maximum(0.0, np.log10(both["flops"] / pool.span.flops[1]))
-    # As far as one run reaches, its drift is known; what comes after it is still to come.
-    common = np.minimum(decades[:, None], decades[None]) ** 2
+    common = drift(decades)
     parts = []
     for member in pool.members:
         theta = np.array([[member.coefficients[name] for name in member.law.names]])
@@ -168,6 +167,19 @@ def beliefs(pool: Pool, candidates: Columns, targets: Columns) -> tuple[Array, f
     apart = at - weight @ at
     noise = float(weight @ np.array([p[3] for p in parts]))
     return within + (apart * weight[:, None]).T @ apart, max(noise, 1e-12)
+
+
+def drift(decades: Array) -> Array:
+    """Covariance, in units of slope^2, of what a law gets wrong at each distance beyond the table.
+
+    Variance decades^2 as the pool has it. Half of it changes smoothly (an integrated random
+    walk), half from step to step (a random walk): a run half way to the target leaves half of
+    the variance. The first alone buys a few large runs, which is worse where the law is right;
+    the second alone buys many small ones, which is worse where it is not.
+    """
+    near, far = np.minimum(decades[:, None], decades), np.maximum(decades[:, None], decades)
+    ratio = np.divide(near, far, out=np.zeros_like(far), where=far > 0)
+    return near * far * (np.sqrt(ratio) * (3 - ratio) / 2 + ratio) / 2
 
 
 def grid(pool: Pool, target: Columns, budget: float) -> dict[str, Array]:
