@@ -170,7 +170,13 @@ def fit_arms(arms: Arms, law: Law, *, own: bool, objective: Objective) -> ArmsFi
 def arms_draws(
     arms: Arms, fitted: ArmsFit, flops: Array, *, objective: Objective, draws: int, seed: int
 ) -> Array:
-    """(draws, c) ln speed-ups at `flops` of refits in which every cell keeps or flips its signs."""
+    """(draws, c) ln speed-ups at `flops` of refits in which every cell keeps or flips its signs.
+
+    Spread about the fit as Student's t is wider than a normal at 90%, with the degrees of freedom
+    of the cells: without it nine paired cells held 84% at 90%.
+    """
+    from scipy.special import ndtri, stdtrit
+
     rng = np.random.default_rng(seed)
     signs = rng.integers(0, 2, (draws, int(arms.cluster.max()) + 1)) * 2 - 1
     y = fitted.predicted * np.exp(signs[:, arms.cluster] * fitted.scaled)
@@ -178,7 +184,12 @@ def arms_draws(
         fitted.joint, arms.columns, y, _weights(arms), objective=objective, warm=fitted.theta,
         draft=True,
     )  # fmt: skip
+    dof = min(signs.shape[1] - 2, y.shape[1] - len(fitted.joint.names))
+    wider = float(stdtrit(max(dof, 1), 0.95) / ndtri(0.95))
+    point = fitted.log_speed(flops[None])
     drawn = fitted.log_speed(flops[None], again.coefficients)
+    bounded = np.isfinite(point[0])
+    drawn[:, bounded] += (wider - 1) * (drawn[:, bounded] - point[:, bounded])
     return drawn[~np.isnan(drawn).any(axis=1)]
 
 
