@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from isoflop.tables import Runs
@@ -142,6 +143,41 @@ def plan(
 
     made = pool(_read(runs, params, loss))
     _emit(make_plan(made, budget, machine=machine, chips=chips, level=level), json)
+
+
+def compare(
+    runs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="runs of the arm in use")],
+    other: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="runs of the arm on trial")],
+    at: Annotated[tuple[float, ...], tyro.conf.arg(help="computes to compare at, in FLOPs")] = (),
+    worth: Annotated[float, tyro.conf.arg(help="speed-up that would pay for the change")] = 1.0,
+    risk: Annotated[float, tyro.conf.arg(help="chance of a wrong promotion to accept")] = 0.1,
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    json: Json = False,
+) -> None:
+    """Effective-compute speed-up of one recipe over another, and whether it persists with scale."""
+    from isoflop.forecast import compare as compare_arms
+
+    arms = [_read(path, params, loss) for path in (runs, other)]
+    _emit(compare_arms(*arms, at=at or None, worth=worth, risk=risk), json)
+
+
+def next_runs(
+    runs: Table,
+    target_params: Annotated[str, tyro.conf.arg(help="parameters of the run to be forecast")],
+    target_tokens: Annotated[str, tyro.conf.arg(help="tokens of the run to be forecast")],
+    budget: Annotated[float, tyro.conf.arg(help="FLOPs to spend on runs before it")],
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    json: Json = False,
+) -> None:
+    """Which runs to do next so that a target's interval shrinks most per FLOP."""
+    from isoflop.forecast import pool
+    from isoflop.plan import next_runs as choose
+    from isoflop.units import parse
+
+    aim = {"params": parse(target_params), "tokens": parse(target_tokens)}
+    _emit(choose(pool(_read(runs, params, loss)), aim, budget=budget), json)
 
 
 def cost(
@@ -306,20 +342,22 @@ def _emit(result: Any, json: bool) -> None:
 
 VERBS = {
     "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
-    "page": page, "plan": plan, "cost": cost, "lint": lint, "know": know,
-    "data": data,
+    "page": page, "compare": compare, "plan": plan, "next": next_runs, "cost": cost,
+    "lint": lint, "know": know, "data": data,
 }  # fmt: skip
 
 
 def main() -> None:
     """Run one verb; what a user can mend is one line on standard error and exit status 2."""
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS,
-            prog="isoflop",
-            description=__doc__,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        # The solver's matrices are small: more BLAS threads than one make it slower.
+        with threadpool_limits(limits=1, user_api="blas"):
+            tyro.extras.subcommand_cli_from_dict(
+                VERBS,
+                prog="isoflop",
+                description=__doc__,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except BrokenPipeError:
         sys.stderr.close()  # the reader has seen enough
     except (ValueError, OSError, RuntimeError) as error:

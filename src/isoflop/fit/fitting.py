@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from isoflop.tables import Runs
 
     Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
 
 def fit(
@@ -60,11 +60,11 @@ def fit(
     residuals = np.log(y / predicted)
     kept = np.empty((0, len(law.params)))
     if draws:
-        redrawn = refits(
+        redrawn, converged = refits(
             law, columns, y, w, coefficients=theta, objective=objective, draws=draws,
             method=method, groups=None if groups is None else runs[groups], seed=seed,
         )  # fmt: skip
-        kept = redrawn.coefficients[redrawn.converged]
+        kept = redrawn[converged]
     tail = (1 - level) / 2
     intervals = {
         name: (float(np.quantile(kept[:, k], tail)), float(np.quantile(kept[:, k], 1 - tail)))
@@ -133,24 +133,51 @@ def refits(
     groups: NDArray[Any] | None = None,
     draft: bool = False,
     seed: int = 0,
-) -> Solution:
-    """Refits of `draws` resampled tables, starting at `coefficients` (p,).
+) -> tuple[Array, Flags]:
+    """Refits (draws, p) of resampled tables, starting at `coefficients` (p,), and which converged.
 
     Wild draws flip the signs of the least-squares residuals, HC3-scaled: a narrow Huber fit
     passes through as many runs as it has coefficients, its own residuals are too small.
     """
     rng = np.random.default_rng(seed)
-    again = partial(solve, law, columns, objective=objective, warm=coefficients, draft=draft)
     if method == "wild":
         smooth = solve(law, columns, y, w, objective=Objective("lsqlog"), warm=coefficients)
         residuals = np.log(y / law.predict(smooth.coefficients, columns)[0])
         hat = redraw.leverage(jacobian(law, columns, smooth), w)
         predicted = law.predict(coefficients[None], columns)[0]
-        return again(redraw.wild(predicted, residuals, hat, draws=draws, rng=rng), w)
-    if method == "pairs":
-        return again(y, redraw.pairs(len(y), draws=draws, rng=rng) * w)
-    if method == "cluster":
-        if groups is None:
+        outputs = redraw.wild(predicted, residuals, hat, draws=draws, rng=rng)
+        counts = np.broadcast_to(w, outputs.shape)
+    elif method in ("pairs", "cluster"):
+        if method == "cluster" and groups is None:
             raise ValueError("method 'cluster' needs groups: the name of the column to resample")
-        return again(y, redraw.cluster(groups, draws=draws, rng=rng) * w)
-    raise ValueError(f"no method {method!r}; choose wild, pairs or cluster")
+        counts = w * (
+            redraw.pairs(len(y), draws=draws, rng=rng)
+            if groups is None
+            else redraw.cluster(groups, draws=draws, rng=rng)
+        )
+        outputs = np.broadcast_to(y, counts.shape)
+    else:
+        raise ValueError(f"no method {method!r}; choose wild, pairs or cluster")
+    return _solved(
+        law, columns, outputs, counts, objective=objective, warm=coefficients, draft=draft
+    )
+
+
+def _solved(
+    law: Law,
+    columns: Mapping[str, Array],
+    outputs: Array,
+    counts: Array,
+    *,
+    objective: Objective,
+    warm: Array,
+    draft: bool,
+) -> tuple[Array, Flags]:
+    """Coefficients (draws, p) and whether each converged: drafts, the stubborn ones in full."""
+    first = solve(law, columns, outputs, counts, objective=objective, warm=warm, draft=True)
+    out, converged = first.coefficients.copy(), first.converged.copy()
+    left = np.flatnonzero(~converged)
+    if len(left) and not draft:
+        again = solve(law, columns, outputs[left], counts[left], objective=objective, warm=warm)
+        out[left], converged[left] = again.coefficients, again.converged
+    return out, converged

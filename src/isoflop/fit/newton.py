@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.integer]
 
 TOLERANCE = 1e-12  # predicted decrease, relative to the objective
+SHORTER = np.array([0.4, 0.15, 0.05, 0.015, 0.004])  # of a step that did not descend
 GIVE_UP = 1e9  # damping at which a step is no longer worth taking
 
 
@@ -105,9 +106,10 @@ def minimise(
 ) -> Minimum:
     """Minimise every problem from its own start, inside the chart's box.
 
-    Each iteration takes a Newton step; where that does not descend, a step of the majoriser;
-    where neither does, the problem is damped more (Levenberg-Marquardt). A thorough search, far
-    from the minimum, tries both and takes the better. Finished problems leave the batch.
+    Each iteration takes a Newton step or a fraction of it; where none descends, a step of the
+    majoriser; where neither does, the problem is damped more (Levenberg-Marquardt, each model by
+    itself). A thorough search, far from the minimum, tries both models and takes the better.
+    Finished problems leave the batch.
     """
     u = np.clip(u, chart.lower, chart.upper)
     count = len(u)
@@ -131,6 +133,13 @@ def minimise(
                 decrease[active] = promised
             trial_u = np.clip(here[rows] + step, chart.lower, chart.upper)
             trial = values(chart, sub.take(rows), trial_u, objective=objective, width=width)
+            failed = np.flatnonzero(trial >= before[rows])
+            # A search keeps to full steps, which leave poor basins that fractions settle in.
+            if model == 0 and np.isfinite(width) and not thorough and len(failed):
+                _shorten(
+                    chart, sub.take(rows[failed]), here[rows[failed]], step[failed],
+                    into=(trial_u, trial, failed), objective=objective, width=width,
+                )  # fmt: skip
             moved = active[rows]
             down = trial < before[rows]
             damping[model, moved] = np.where(
@@ -149,14 +158,38 @@ def minimise(
     return Minimum(u, best, converged, decrease)
 
 
+def _shorten(
+    chart: Chart, problems: Problems, here: Array, step: Array, *,
+    into: tuple[Array, Array, Index], objective: Objective, width: float,
+) -> None:  # fmt: skip
+    """Replace failed full steps by the best of some shorter ones, in place.
+
+    Where fewer runs lie inside the quadratic region than there are coordinates the model is flat
+    along some direction, and the minimum is where the next run enters: a fraction of the step.
+    """
+    trial_u, trial, rows = into
+    count = len(rows)
+    tries = np.clip(here + SHORTER[:, None, None] * step, chart.lower, chart.upper)
+    many = problems.take(np.tile(np.arange(count), len(SHORTER)))
+    found = values(chart, many, tries.reshape(-1, here.shape[1]), objective=objective, width=width)
+    found = found.reshape(len(SHORTER), count)
+    best = np.argmin(found, axis=0)
+    trial_u[rows], trial[rows] = tries[best, np.arange(count)], found[best, np.arange(count)]
+
+
 def _step(
     chart: Chart, u: Array, gradient: Array, matrix: Array, damping: Array
 ) -> tuple[Array, Array]:
     """A damped step (P, p) down a quadratic model, and the decrease the undamped one promises.
 
     Coordinates at a bound that the gradient pushes against are held. The model is used with
-    the absolute values of its eigenvalues, so a saddle is left downhill.
+    the absolute values of its eigenvalues, so a saddle is left downhill. A model that overflowed
+    promises everything and steps nowhere: its problem is damped until it is given up.
     """
+    sound = np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
+    broken = np.logical_not(sound)
+    gradient = np.where(broken[:, None], 0.0, gradient)
+    matrix = np.where(broken[:, None, None], np.eye(u.shape[1]), matrix)
     held = ((u <= chart.lower) & (gradient > 0)) | ((u >= chart.upper) & (gradient < 0))
     free = ~held
     diagonal = np.abs(np.einsum("pii->pi", matrix))
@@ -171,4 +204,4 @@ def _step(
     size = np.maximum(np.abs(eigenvalues), 1e-13)
     promised = 0.5 * np.sum(turned**2 / np.maximum(size, 1e-10), axis=1)
     step = (vectors @ (turned / (size + damping[:, None]))[..., None])[..., 0]
-    return -step * scale * free, promised
+    return -step * scale * free, np.where(broken, np.inf, promised)

@@ -216,9 +216,11 @@ def _resume(
     """From given coordinates, and from the problem's own least-squares minimum: the better."""
     width, step = _first_width(objective), partial(minimise, chart, problems)
     if draft:
-        first = step(
-            start, objective=objective, width=objective.width, tolerance=1e-6, iterations=40
-        )
+        u = start
+        for wider in (NARROWING**2, NARROWING):
+            u = step(u, objective=objective, width=objective.width * wider, tolerance=1e-3,
+                     iterations=15).u  # fmt: skip
+        first = step(u, objective=objective, width=objective.width, tolerance=1e-6, iterations=60)
         return first, np.ones(len(start), np.int64)
     first = step(start, objective=objective, width=width)
     if objective.width < width:
@@ -238,12 +240,7 @@ def _first_width(objective: Objective) -> float:
 
 
 def narrowed(
-    chart: Chart,
-    problems: Problems,
-    u: Array,
-    *,
-    objective: Objective,
-    thorough: bool = False,
+    chart: Chart, problems: Problems, u: Array, *, objective: Objective, thorough: bool = False
 ) -> Minimum:
     """Minimise through a falling sequence of half-widths down to the objective's own."""
     step = partial(minimise, chart, problems, objective=objective, thorough=thorough)

@@ -171,7 +171,7 @@ def wild_draws(
     return refits(
         member.law, columns_of(below, member.law), y, weights_of(below),
         coefficients=coefficients, objective=objective, draws=draws, draft=True, seed=seed,
-    ).coefficients  # fmt: skip
+    )[0]  # fmt: skip
 
 
 def columns_of(runs: Runs, law: Law) -> Mapping[str, Array]:
