@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.integer]
 
 CHUNK = 60_000  # numbers an array of a batch holds: it stays in cache
-SAMPLES = 128  # starts ranked; of p coordinates, 2 p + 2 are fitted roughly
+SAMPLES = 14  # starts ranked for each of p coordinates; 2 p + 2 of them are fitted roughly
 AGREE = 1e-9  # relative difference of objectives that counts as the same minimum
 NARROWING = 8.0  # factor between successive half-widths on the way to a narrow Huber loss
 
@@ -148,7 +148,7 @@ def _search(
     """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
     p = len(chart.lower)
     kept, followed = 2 * p + 2, max(3, p - 2)
-    samples = chart.starts(SAMPLES, seed)
+    samples = chart.starts(SAMPLES * p, seed)
     ranked = [_ranked(chart, problems.take(np.array([k])), samples, kept) for k in range(count)]
     rough = minimise(
         chart,
@@ -157,7 +157,7 @@ def _search(
         objective=Objective("lsqlog"),
         width=np.inf,
         tolerance=1e-4,
-        iterations=12,
+        iterations=7,
         thorough=True,
     )
     order = np.argsort(rough.value.reshape(count, kept), axis=1)[:, :followed]
