@@ -65,12 +65,7 @@ def fit(
             method=method, groups=None if groups is None else runs[groups], seed=seed,
         )  # fmt: skip
         kept = redrawn[converged]
-    tail = (1 - level) / 2
-    intervals = {
-        name: (float(np.quantile(kept[:, k], tail)), float(np.quantile(kept[:, k], 1 - tail)))
-        for k, name in enumerate(law.names)
-        if len(kept)
-    }
+    intervals = _intervals(law, kept, level)
     return Fit(
         law=law,
         runs=runs.name,
@@ -99,6 +94,14 @@ def fit(
         if diagnostics
         else {},
     )
+
+
+def _intervals(law: Law, draws: Array, level: float) -> dict[str, tuple[float, float]]:
+    """Equal-tailed percentile interval of each coefficient; empty without draws."""
+    if not len(draws):
+        return {}
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return dict(zip(law.names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
 def _weights(runs: Runs, weights: Array | None) -> Array:
