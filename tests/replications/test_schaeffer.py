@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from evidence import tidy
 
-from isoflop.laws.sampling import coverage, fit_beta, forecast_pass_at_k, pass_at_k
+from isoflop.knowing import pass_at_k
+from isoflop.laws.sampling import coverage, fit_beta, forecast_pass_at_k
 
 
 @pytest.fixture(scope="module")

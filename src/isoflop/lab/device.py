@@ -13,10 +13,6 @@ import torch
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 
 
-def pick_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def pick_precision(device: str) -> torch.dtype:
     """Choose bfloat16 where the device multiplies it natively, float32 elsewhere."""
     if device == "cuda":

@@ -101,23 +101,6 @@ class BetaFit:
     identified: bool
 
 
-def pass_at_k(n: ArrayLike, c: ArrayLike, k: float) -> Array:
-    """Unbiased pass@k of each question from c successes in n samples: 1 - C(n-c, k)/C(n, k).
-
-    Chen et al. 2021, arXiv:2107.03374. Raises ValueError where k exceeds the samples of a question.
-    """
-    from scipy.special import gammaln
-
-    n, c = np.broadcast_arrays(np.asarray(n, dtype=float), np.asarray(c, dtype=float))
-    if np.any(k > n):
-        raise ValueError(f"pass@{k:g} needs {k:g} samples a question; the fewest are {n.min():g}")
-    left = n - c
-    some = left >= k
-    left = np.where(some, left, k)
-    log = gammaln(left + 1) - gammaln(left - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
-    return np.where(some, -np.expm1(log), 1.0)
-
-
 def _counted(n: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:
     """Distinct (n, c), and how many questions share each."""
     table = np.stack(np.broadcast_arrays(np.asarray(n, float), np.asarray(c, float)), axis=-1)
