@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from isoflop.cli.words import Json, Machine, emit
+from isoflop.cli.words import Json, Machine, emit, lab_needed
 
 
 def cost(
@@ -138,12 +138,10 @@ def ask(
 
     from isoflop.knowing import know as report
 
-    try:
+    with lab_needed("ask"):
         from isoflop.lab.endpoint import Endpoint
         from isoflop.lab.measure import measure
         from isoflop.lab.tasks import read_prompts
-    except ModuleNotFoundError as error:
-        raise ValueError(f"ask needs {error.name}: pip install 'isoflop[lab]'") from None
     task, asked = read_prompts(prompts)
     served = Endpoint(url=url, model=model, key=os.environ.get("OPENAI_API_KEY"))
     items = measure(served, task, asked, record=out, count=count, temperature=temperature)

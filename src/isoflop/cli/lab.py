@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from isoflop.cli.words import Json, emit
+from isoflop.cli.words import Json, emit, lab_needed
 
 
 def climb(
@@ -25,10 +25,8 @@ def climb(
     json: Json = False,
 ) -> None:
     """Train a ladder, forecast the next rung, seal it, run it, score it, write the page."""
-    try:
+    with lab_needed("climb"):
         from isoflop.lab import verb
-    except ModuleNotFoundError as error:
-        raise ValueError(f"climb needs {error.name}: pip install 'isoflop[lab]'") from None
     emit(
         verb.climb(
             ladder,
@@ -49,10 +47,8 @@ def why(
     json: Json = False,
 ) -> None:
     """Which tokens brought the drop in loss, and what the text itself predicts of the exponent."""
-    try:
+    with lab_needed("why"):
         from isoflop.lab.why import why as explain
-    except ModuleNotFoundError as error:
-        raise ValueError(f"why needs {error.name}: pip install 'isoflop[lab]'") from None
     emit(explain(folder, windows=windows), json)
 
 
@@ -64,10 +60,8 @@ def publish(
     json: Json = False,
 ) -> None:
     """Write a trained run in Hugging Face format, with a card: ladder, sealed forecast, score."""
-    try:
+    with lab_needed("publish"):
         from isoflop.lab.export import export
-    except ModuleNotFoundError as error:
-        raise ValueError(f"publish needs {error.name}: pip install 'isoflop[lab]'") from None
     emit(export(run, out), json)
 
 
@@ -77,10 +71,8 @@ def quantise(
     json: Json = False,
 ) -> None:
     """Round the weights of every run: loss against bits per size, and the law of what it adds."""
-    try:
+    with lab_needed("quantise"):
         from isoflop.lab.quantise import quantise as measure
-    except ModuleNotFoundError as error:
-        raise ValueError(f"quantise needs {error.name}: pip install 'isoflop[lab]'") from None
     emit(measure(folder, bits=bits), json)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,6 +90,9 @@ def page(
     json: Json = False,
 ) -> None:
     """Write all that can be said of a table of runs as one self-contained HTML file."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from isoflop import __version__
     from isoflop.forecast import read_forecast
     from isoflop.page import Reproduce, write_page

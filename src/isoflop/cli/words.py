@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_format
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -44,6 +45,15 @@ def read_table(path: str, params: str, loss: str) -> Runs:
     for note in runs.notes:
         print(note, file=sys.stderr)
     return runs
+
+
+@contextlib.contextmanager
+def lab_needed(verb: str) -> Iterator[None]:
+    """Say what to install where an import of the lab fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{verb} needs {error.name}: pip install 'isoflop[lab]'") from None
 
 
 def emit(result: Any, json: bool) -> None:

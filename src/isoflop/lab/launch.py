@@ -37,21 +37,7 @@ def run(
     kind "step" (rung, run, step, steps, share, loss, tokens_per_second), "done" (run, loss) and
     "message" (text). Raises LabError after everything else has been trained, naming what failed.
     """
-    held, mixture = load_corpora(ladder, cache=cache)
-    rungs = [r for r in (*ladder.rungs, ladder.target) if ladder.role(r) in roles]
-    jobs = [
-        Job(
-            rung=rung,
-            recipe=ladder.recipe,
-            model=ladder.model,
-            corpus=str(held),
-            mixture=mixture,
-            unique_tokens=ladder.data.unique_tokens,
-            folder=str(folder.absolute()),
-            device=ladder.device,
-        )
-        for rung in rungs
-    ]
+    jobs = [job for job in jobs_of(ladder, folder, cache=cache) if ladder.role(job.rung) in roles]
     for job in jobs:
         set_up(job)
     claim_ladder(ladder, files.make_folder(folder))
@@ -62,6 +48,24 @@ def run(
     workers = 1 if ladder.device == "cuda" else min(count_cores(), len(jobs))
     with open_pool(executor, workers=workers) as pool:
         return collect(pool, jobs, ladder=ladder, on_event=on_event or (lambda _: None))
+
+
+def jobs_of(ladder: Ladder, folder: Path, *, cache: Path | None = None) -> list[Job]:
+    """What training each rung of a ladder takes, the target's last; corpora are prepared."""
+    held, mixture = load_corpora(ladder, cache=cache)
+    return [
+        Job(
+            rung=rung,
+            recipe=ladder.recipe,
+            model=ladder.model,
+            corpus=str(held),
+            mixture=mixture,
+            unique_tokens=ladder.data.unique_tokens,
+            folder=str(folder.absolute()),
+            device=ladder.device,
+        )
+        for rung in (*ladder.rungs, ladder.target)
+    ]
 
 
 def load_corpora(

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from isoflop.fit import fit
 from isoflop.fit.language import Language, describe_text, ngram_losses
 from isoflop.fit.tokens import Drop, drop, read_token_losses
 from isoflop.lab import files
 from isoflop.lab.climb import runs_of
-from isoflop.lab.corpus import load_corpus, open_tokens
-from isoflop.lab.device import pick_precision
-from isoflop.lab.evaluate import BATCH
-from isoflop.lab.model import Shape, forward, rotation
+from isoflop.lab.corpus import open_tokens
+from isoflop.lab.device import single_thread
+from isoflop.lab.evaluate import nats_of_next, validation_windows
+from isoflop.lab.launch import jobs_of
 from isoflop.lab.recipe import Ladder, Rung, read_ladder
 from isoflop.lab.table import table
-from isoflop.lab.train import read_result, run_name
+from isoflop.lab.train import Job, read_result, run_name, set_up
 
 WINDOWS = 512
 READ = 4_000_000  # training tokens the text's statistics are measured on
@@ -62,8 +59,12 @@ def why(folder: Path, *, windows: int = WINDOWS) -> Why:
     where the climb has fewer than two complete runs.
     """
     ladder = read_ladder(folder / "ladder.toml")
-    _, corpus = load_corpus(ladder.corpus, ladder.tokenizer, data=ladder.data)
-    held = measure_tokens(folder, ladder, corpus, windows=windows)
+    if not ladder.recipe.objective.next_token:
+        raise ValueError("the runs were trained to fill blanks alone: they have no loss of the "
+                         "next token to be looked at")  # fmt: skip
+    target = jobs_of(ladder, folder)[-1]
+    held = measure_tokens(folder, ladder, target, windows=windows)
+    corpus = Path(target.corpus)
     found = fit(runs_of(table(folder), ladder.name, target=None), "chinchilla")
     fell = drop(read_token_losses(held))
     language = describe_text(
@@ -81,19 +82,20 @@ def why(folder: Path, *, windows: int = WINDOWS) -> Why:
     )
 
 
-def measure_tokens(folder: Path, ladder: Ladder, corpus: Path, *, windows: int) -> Path:
+def measure_tokens(folder: Path, ladder: Ladder, target: Job, *, windows: int) -> Path:
     """Write the per-token losses of the frontier's runs; those already written stay."""
     runs = frontier(folder, ladder)
     if len(runs) < 2:
         raise ValueError(f"{folder} has {len(runs)} complete runs; `why` compares two or more")
     held = files.make_folder(folder / "tokens")
-    shape = ladder.shape(ladder.target)
-    text_WU = windows_of(open_tokens(corpus, "validation"), shape, windows)
-    targets = text_WU[:, 1:]
+    single_thread()  # more are slower for matrices of this size
+    bench, corpus = set_up(target), Path(target.corpus)
+    text_WU = validation_windows(corpus, replace(ladder.recipe, validation_windows=windows))
+    vocab, targets = bench.shape.vocab, text_WU[:, 1:]
     if not (held / "targets.npy").exists():
         train = open_tokens(corpus, "train")[:READ].astype(np.int64)
-        counts = np.bincount(train, minlength=shape.vocab)
-        easy = ngram_losses(train, text_WU.ravel(), vocab=shape.vocab, order=ORDER)[-1]
+        counts = np.bincount(train, minlength=vocab)
+        easy = ngram_losses(train, text_WU.ravel(), vocab=vocab, order=ORDER)[-1]
         files.write_array(held / "counts.npy", counts)
         files.write_array(held / "easy.npy", easy.reshape(text_WU.shape)[:, 1:])
         files.write_array(held / "targets.npy", targets)
@@ -105,7 +107,8 @@ def measure_tokens(folder: Path, ladder: Ladder, corpus: Path, *, windows: int) 
             weights, _ = files.load_checkpoint(
                 folder / "runs" / run_name(rung, tokens) / "checkpoint.safetensors"
             )
-            files.write_array(path, token_losses(weights, text_WU, shape=ladder.shape(rung)))
+            seen = replace(bench, shape=ladder.shape(rung))
+            files.write_array(path, nats_of_next(weights, text_WU, seen).astype(np.float32))
     sheet = io.StringIO()
     rows = csv.writer(sheet)
     rows.writerow(["run", "flops", "tokens"])
@@ -128,28 +131,3 @@ def frontier(folder: Path, ladder: Ladder) -> list[tuple[Rung, int, float]]:
             best = loss
             out.append((rung, tokens, flops))
     return out
-
-
-def windows_of(tokens: NDArray[np.uint16], shape: Shape, count: int) -> NDArray[np.int64]:
-    """Windows spread evenly over the validation tokens, (W, T + 1)."""
-    available = (len(tokens) - 1) // shape.context
-    if available < count:
-        raise ValueError(f"the validation text has {available} windows of {shape.context} tokens, "
-                         f"fewer than {count}; lower --windows")  # fmt: skip
-    chosen = np.linspace(0, available - 1, count).round().astype(np.int64)
-    return tokens[chosen[:, None] * shape.context + np.arange(shape.context + 1)].astype(np.int64)
-
-
-def token_losses(
-    weights: dict[str, torch.Tensor], text_WU: NDArray[np.int64], *, shape: Shape
-) -> NDArray[np.float32]:
-    """Nats of every token after the first of each window, (W, T)."""
-    angles = rotation(shape, dtype=pick_precision("cpu"))
-    out = []
-    with torch.no_grad():
-        for start in range(0, len(text_WU), BATCH):
-            batch = torch.from_numpy(text_WU[start : start + BATCH])
-            logits = forward(weights, batch[:, :-1], shape=shape, table=angles).float()
-            loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
-            out.append(loss.view(len(batch), -1).numpy())
-    return np.concatenate(out)
