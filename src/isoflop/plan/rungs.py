@@ -121,36 +121,53 @@ def split(
     )  # fmt: skip
     best = _recommended(middle, now, most_samples)
     parts = _rows(laws, middle, draws=draws, seed=seed)
-    values, gains, chances = [], [], []
-    for part in parts:
-        rows = len(part.laws["base"][1])
-        there = Point(*(np.repeat(v, rows) for v in best))
-        values.append(_numbers(part, there if now else best_split(part, most_samples)))
-        gains.append(_marginal(part, there))
-        chances.append(_success(part, there))
-    gain, own_gain = np.concatenate(gains, axis=1), _marginal(middle, best)[:, 0]
-
-    def interval(value: float, spread: Array) -> Estimate:
-        return Estimate(float(value), *quantiles(spread, np.ones(len(spread)), level))
-
-    numbers = [
-        interval(p, v)
-        for p, v in zip(_numbers(middle, best)[:, 0], np.concatenate(values, axis=1), strict=True)
-    ]
-    most = np.argmax(np.nan_to_num(gain, nan=-np.inf), axis=0)
+    values, chances, gains = _under_draws(parts, best, given=now is not None, most=most_samples)
     kept = [0, *([1] if "reward" in laws else []), *([2] if "sampling" in laws else [])]
+    numbers = [
+        _interval(p, v, level) for p, v in zip(_numbers(middle, best)[:, 0], values, strict=True)
+    ]
     return RungPlan(
         budget=float(budget), params=numbers[0], tokens=numbers[1], rl_flops=numbers[2],
         samples=numbers[3],
-        success=interval(numbers[4].value, np.concatenate(chances)),
+        success=_interval(numbers[4].value, chances, level),
         shares=tuple(numbers[5:8]),
-        marginal=tuple(
-            Marginal(rung=RUNGS[k], gain=interval(own_gain[k], gain[k]),
-                     probability=float(np.mean(most == k)))
-            for k in kept
-        ),
+        marginal=_marginals(_marginal(middle, best)[:, 0], gains, kept, level),
         level=level,
     )  # fmt: skip
+
+
+def _under_draws(
+    parts: Sequence[Rungs], best: Point, *, given: bool, most: float
+) -> tuple[Array, Array, Array]:
+    """Numbers (8, draws) of every draw's own best split (of `best` where that was given), and at
+    `best` under every draw: success (draws,) and what one more percent adds (3, draws)."""
+    values, chances, gains = [], [], []
+    for part in parts:
+        rows = len(part.laws["base"][1])
+        there = Point(*(np.repeat(v, rows) for v in best))
+        values.append(_numbers(part, there if given else best_split(part, most)))
+        chances.append(_success(part, there))
+        gains.append(_marginal(part, there))
+    return (
+        np.concatenate(values, axis=1), np.concatenate(chances), np.concatenate(gains, axis=1)
+    )  # fmt: skip
+
+
+def _marginals(own: Array, gains: Array, kept: Sequence[int], level: float) -> tuple[Marginal, ...]:
+    """own (3,), gains (3, draws): one Marginal for each rung of `kept`."""
+    most = np.argmax(np.nan_to_num(gains, nan=-np.inf), axis=0)
+    return tuple(
+        Marginal(
+            rung=RUNGS[k],
+            gain=_interval(own[k], gains[k], level),
+            probability=float(np.mean(most == k)),
+        )
+        for k in kept
+    )
+
+
+def _interval(value: float, spread: Array, level: float) -> Estimate:
+    return Estimate(float(value), *quantiles(spread, np.ones(len(spread)), level))
 
 
 def _recommended(
