@@ -1,11 +1,11 @@
-"""A sensible design and true coefficients for each law outside pretraining: name -> (design, truth,
-coefficients that those runs do not hold). Truth None means the first published set."""
+"""A sensible design and true coefficients for each law: name -> (design, truth). Truth None means
+the first published set."""
 
 from itertools import product
 
 import numpy as np
 
-from isoflop.laws import tuning
+from isoflop.laws import pretrain, tuning
 
 LOSS = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.348, "beta": 0.366}
 
@@ -14,6 +14,12 @@ def cross(**levels):
     """A full grid over the levels of each column."""
     rows = np.array(list(product(*levels.values())), dtype=float)
     return dict(zip(levels, rows.T, strict=True))
+
+
+def grid(sizes=6, counts=6):
+    """Sizes by token counts, with 6ND."""
+    out = cross(params=space(3e7, 3e9, sizes), tokens=space(1e9, 1e11, counts))
+    return out | {"flops": 6 * out["params"] * out["tokens"]}
 
 
 def space(low, high, count):
@@ -54,6 +60,14 @@ def response():
 
 
 SIZES = {"params": space(3e7, 3e9, 5), "tokens": space(1e9, 1e11, 5)}
+TRUE = {
+    "power": {"E": 1.7, "a": 1700.0, "c": 0.165},
+    "kaplan": {"Nc": 6.4e13, "Dc": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
+    "chinchilla": {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.348, "beta": 0.366},
+    "tied": {"E": 1.8, "a": 770.0, "b": 2400.0, "eta": 0.178},
+    "skaling": {"E": 1.75, "A": 400.0, "alpha": 0.42, "R": 4.3, "beta": 0.43, "k": 0.77},
+    "farseer": dict(pretrain.FARSEER.coefficients("li-2025")),
+}
 CURVES = {
     "curve": np.repeat([0.0, 1.0, 2.0], 60),
     "step": np.tile(np.linspace(2000, 24000, 60), 3),
@@ -64,7 +78,7 @@ CURVES = {
     ]),
 }  # fmt: skip
 
-DESIGNS = {
+DESIGNS = {name: (grid(), values) for name, values in TRUE.items()} | {
     "repeated": (
         cross(params=space(5e7, 8e9, 4), unique_tokens=space(1e8, 5e10, 4),
               epochs=[1, 2, 4, 10, 30, 100]),

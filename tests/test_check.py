@@ -8,21 +8,7 @@ import pytest
 from isoflop.check import check_law
 from isoflop.law import Param
 from isoflop.laws import find, pretrain
-
-TRUE = {
-    "power": {"E": 1.7, "a": 1700.0, "c": 0.165},
-    "kaplan": {"Nc": 6.4e13, "Dc": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
-    "chinchilla": {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.348, "beta": 0.366},
-    "tied": {"E": 1.8, "a": 770.0, "b": 2400.0, "eta": 0.178},
-    "skaling": {"E": 1.75, "A": 400.0, "alpha": 0.42, "R": 4.3, "beta": 0.43, "k": 0.77},
-    "farseer": dict(pretrain.FARSEER.coefficients("li-2025")),
-}
-
-
-def grid(sizes=6, counts=6):
-    n, d = np.meshgrid(np.geomspace(3e7, 3e9, sizes), np.geomspace(1e9, 1e11, counts))
-    n, d = n.ravel(), d.ravel()
-    return {"params": n, "tokens": d, "flops": 6 * n * d}
+from law_designs import TRUE, grid
 
 
 @pytest.mark.parametrize("law", pretrain.ALL, ids=lambda law: law.name)
@@ -115,10 +101,3 @@ def test_a_law_that_does_not_conform_is_told_why(law, fault):
 def test_what_a_check_needs_is_asked_for(arguments, message):
     with pytest.raises(ValueError, match=message):
         check_law(find("power"), **arguments)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["power", "kaplan", "chinchilla", "tied", "skaling"])
-def test_intervals_of_pretraining_laws_hold_their_coefficients(name):
-    found = check_law(find(name), columns=grid(), values=TRUE[name], tables=200)
-    assert found.passed, str(found)

@@ -109,10 +109,10 @@ def chart_of(law: Law, columns: Mapping[str, Array]) -> Chart:
     return law.fast(inputs) if law.fast else numeric_chart(law, inputs)  # type: ignore[return-value]
 
 
-def jacobian(law: Law, columns: Mapping[str, Array], point: Solution) -> Array:
-    """d ln(prediction) / d coordinates at the first problem's minimum, bound ones left out."""
-    _, expansion = chart_of(law, columns).expand(point.coordinates[:1])
-    return expansion.jacobian()[0][:, ~point.bound[0]]
+def jacobian(law: Law, columns: Mapping[str, Array], point: Solution, row: int = 0) -> Array:
+    """d ln(prediction) / d coordinates at the minimum of problem `row`, bound ones left out."""
+    _, expansion = chart_of(law, columns).expand(point.coordinates[[row]])
+    return expansion.jacobian()[0][:, ~point.bound[row]]
 
 
 def profile(
