@@ -38,6 +38,34 @@ def test_no_width_overflows_or_covers_words(visit, width):
     assert page.evaluate(COLLISIONS) == []
 
 
+# Marks of the chosen budget that lie on the name of a law, wherever the slider stands.
+COVERED = """() => {
+  const input = document.getElementById("dial-budget"), faults = [];
+  for (let step = 0; step <= 40; step++) {
+    input.value = Number(input.min) + step / 40 * (input.max - input.min);
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    const svg = document.querySelector("#curve figure > svg.wide");
+    const names = [...svg.querySelectorAll("text.endlabel")].map((t) => t.getBoundingClientRect());
+    for (const m of svg.querySelectorAll(".chosen")) {
+      const a = m.getBoundingClientRect();
+      if (names.some((b) => a.right > b.left && a.bottom > b.top && a.top < b.bottom)) {
+        faults.push(input.value);
+      }
+    }
+  }
+  return faults;
+}"""
+
+
+def test_the_marker_of_the_budget_never_lies_on_the_name_of_a_law(visit):
+    page = visit(everything())
+    assert page.locator("#curve svg.wide text.endlabel").count() == 5
+    assert page.evaluate(COVERED) == []
+    edge = "Number(document.querySelector('#curve svg.wide').dataset.x.split(' ')[4])"
+    names = page.locator("#curve svg.wide text.endlabel").all()
+    assert min(float(name.get_attribute("x")) for name in names) >= page.evaluate(edge) + 5
+
+
 def test_the_first_screen_of_a_phone_holds_the_sentence(visit):
     page = visit(ladder(), width=390)
     box = page.locator("h1").bounding_box()

@@ -112,8 +112,9 @@ def member_layers(
 
 
 def end_labels(x: Row, y: Row, ends: list[Row]) -> list[Row]:
-    """Words beside the ends of lines, moved apart where one would cover another."""
+    """Words right of the plot, level with the ends of lines or moved apart so that none touch."""
     floor, ceiling = (math.log(v) for v in y["scale"]["domain"])
+    edge = {"flops": x["scale"]["domain"][1]}
     ordered = sorted(ends, key=lambda row: -row["loss"])
     exact = [HEIGHT * (ceiling - math.log(row["loss"])) / (ceiling - floor) for row in ordered]
     places = list(exact)
@@ -122,7 +123,7 @@ def end_labels(x: Row, y: Row, ends: list[Row]) -> list[Row]:
     for k in range(len(places)):  # what was pushed below the plot pushes back from its bottom
         places[-1 - k] = min(places[-1 - k], HEIGHT - LINE * (k + 0.5))
     return [
-        note(x, y, [row], style="endlabel", align="left", dx=7, dy=round(place - at, 1))
+        note(x, y, [row | edge], style="endlabel", align="left", dx=7, dy=round(place - at, 1))
         for row, place, at in zip(ordered, places, exact, strict=True)
     ]
 

@@ -137,7 +137,14 @@ def report_of(
         outlook=outlook,
         headline=headline_of(behind) if outlook is None else None,
         warnings=(*warnings, *_warnings(analysis, ledger)),
-        curve=curve_of(pool, runs, sealed=ledger[-1] if ledger else None) if grid else None,
+        curve=curve_of(
+            pool,
+            runs,
+            sealed=ledger[-1] if ledger else None,
+            reach=0.0 if outlook is None else outlook.flops,
+        )
+        if grid
+        else None,
         valley=valley_of(pool, runs, analysis.isoflop) if grid else None,
         laws=tuple(law_fit(f) for f in analysis.fits),
         backtest=_backtest(analysis),

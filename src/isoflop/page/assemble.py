@@ -137,11 +137,16 @@ def _coefficient(fit: Fit, name: str) -> Coefficient:
 
 
 def curve_of(
-    pool: Pool, runs: Runs, *, sealed: tuple[Forecast, Score | None] | None = None
+    pool: Pool,
+    runs: Runs,
+    *,
+    sealed: tuple[Forecast, Score | None] | None = None,
+    reach: float = 0.0,
 ) -> Curve:
     """The pool's loss against compute, at the target's ratio of tokens to parameters.
 
     Without a sealed forecast: at the median ratio of the runs, to ten times the largest compute.
+    reach: FLOPs that the curve goes to at least.
     """
     target = sealed[0].target if sealed else None
     ratio = (
@@ -150,7 +155,7 @@ def curve_of(
         else float(np.median(runs["tokens"] / runs["params"]))
     )
     largest = float(runs["flops"].max())
-    top = 1.5 * target["flops"] if target else 10 * largest
+    top = max(reach, 1.5 * target["flops"] if target else 10 * largest)
     flops = np.geomspace(runs["flops"].min(), top, GRID)
     params = np.sqrt(flops / (6 * ratio))
     columns = {"params": params, "tokens": params * ratio, "flops": flops}
