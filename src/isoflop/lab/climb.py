@@ -28,7 +28,7 @@ from isoflop.lab.files import LabError
 from isoflop.lab.launch import Event, run
 from isoflop.lab.recipe import Ladder, params_of
 from isoflop.lab.table import noise_floor, slopes, table
-from isoflop.lab.upper import Rungs, as_file, climb_rungs
+from isoflop.lab.upper import Rungs, climb_rungs
 from isoflop.page import Noise, Reproduce, Slope, Warn, write_page
 from isoflop.page.analysis import analyse, report_of
 from isoflop.page.embed import core_of, thinking_of
@@ -100,7 +100,7 @@ def climb(
             ladder.upper, folder / "upper", seed=ladder.target.seed, executor=executor,
             on_event=on_event,
         )  # fmt: skip
-        files.write_json(folder / "upper" / "rungs.json", as_file(rungs))
+        files.write_json(folder / "upper" / "rungs.json", rungs.to_json())
         page = show_climb(ladder, folder, made, scored, rungs)
     return Climb(
         folder=folder, runs=table(folder), forecast=made, score=scored, page=page, rungs=rungs

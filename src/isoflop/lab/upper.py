@@ -5,7 +5,7 @@ Every stage leaves its result in a file of the folder and is skipped where that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,10 +27,10 @@ from isoflop.forecast.curve import CurveScore, posterior
 from isoflop.knowing import Knowledge, SampleCurve, know, sample_curve
 from isoflop.lab import files
 from isoflop.lab.device import count_cores, single_thread
-from isoflop.lab.model import Shape, count_params, init_weights
+from isoflop.lab.model import Shape, Weights, count_params, init_weights
 from isoflop.lab.pool import open_pool
 from isoflop.lab.recipe import Upper
-from isoflop.lab.rl import Grpo, learn
+from isoflop.lab.rl import Grpo, Learned, learn
 from isoflop.lab.selfknowledge import fit_probe, interview, log_prob
 from isoflop.lab.sft import Tuned, sft
 from isoflop.lab.tasks import Problem, Task, countdown, multiplication, problems
@@ -50,6 +50,7 @@ TASKS: dict[str, Callable[[], Task]] = {
 KNOWN = 400  # training problems whose answers teach the probe
 POINTS = 16  # of a learning curve
 TEST_SEED = 99
+LONGEST_PROMPT = 24  # bytes that the context holds beside an answer
 DRAWS = 200
 
 
@@ -88,7 +89,7 @@ class Rungs:
     def to_json(self) -> dict[str, Any]:
         planned = self.plan if isinstance(self.plan, str) else self.plan.to_json()
         return {
-            "task": self.upper.task,
+            "upper": asdict(self.upper),
             "success": list(self.success),
             "samples": self.samples.to_json(),
             "thinking": self.thinking.to_json(),
@@ -127,7 +128,7 @@ def climb_rungs(
     """
     tell = on_event or (lambda _: None)
     files.make_folder(folder)
-    task = TASKS[upper.task]()
+    task = task_of(upper)
     jobs = [
         Tuning(upper=upper, width=width, tokens=tokens, folder=str(folder), seed=seed)
         for width in sorted(upper.widths, reverse=True)
@@ -167,22 +168,32 @@ def climb_rungs(
     )
 
 
+def task_of(upper: Upper) -> Task:
+    return TASKS[upper.task]()
+
+
 def shape_at(upper: Upper, width: int) -> Shape:
-    longest = TASKS[upper.task]()
-    return Shape(width=width, depth=upper.depth, vocab=256, context=longest.length + 24)
+    context = task_of(upper).length + LONGEST_PROMPT
+    return Shape(width=width, depth=upper.depth, vocab=256, context=context)
+
+
+def reinforcement(upper: Upper) -> Grpo:
+    """GRPO measured at POINTS points of its curve."""
+    return Grpo(every=max(1, upper.rl_steps // POINTS))
 
 
 def asked(upper: Upper) -> list[Problem]:
     """The test problems that every stage is measured on."""
-    task = TASKS[upper.task]()
-    return problems(task, split="test", count=upper.questions, difficulty=1.0, seed=TEST_SEED)
+    return problems(
+        task_of(upper), split="test", count=upper.questions, difficulty=1.0, seed=TEST_SEED
+    )
 
 
 def tuned_at(job: Tuning) -> Tuned:
     """The fine-tuned model of a job, trained now where it is not complete."""
     single_thread()
     shape = shape_at(job.upper, job.width)
-    task = TASKS[job.upper.task]()
+    task = task_of(job.upper)
     train = problems(task, split="train", count=job.upper.problems, difficulty=1.0, seed=job.seed)
     return sft(
         init_weights(shape, seed=job.seed), shape, train, tokens=job.tokens, stop=task.stop,
@@ -197,7 +208,7 @@ def tune(job: Tuning) -> dict[str, float]:
     if held is not None:
         return held
     done, shape, test = tuned_at(job), shape_at(job.upper, job.width), asked(job.upper)
-    task = TASKS[job.upper.task]()
+    task = task_of(job.upper)
     texts = [p.solution + task.stop for p in test]
     nats = -log_prob(done.weights, shape, [p.prompt for p in test], texts)
     drawn = draw_pool(done.weights, shape, task, test, count=8, seed=job.seed)
@@ -227,36 +238,64 @@ def think_of(job: Tuning) -> tuple[Thinking, Answers]:
     """Every way to spend samples of one model."""
     done, shape = tuned_at(job), shape_at(job.upper, job.width)
     drawn = draw_pool(
-        done.weights, shape, TASKS[job.upper.task](), asked(job.upper),
+        done.weights, shape, task_of(job.upper), asked(job.upper),
         count=job.upper.samples, seed=job.seed,
     )  # fmt: skip
     return think(drawn), columns_of(pool_items(drawn), job.upper.task)
 
 
 def learn_of(job: Tuning) -> tuple[CurveForecast, CurveScore, list[float], list[float]]:
-    """RL: half of the curve, a sealed forecast of the rest, the rest, the score."""
-    done, shape = tuned_at(job), shape_at(job.upper, job.width)
-    task, steps = TASKS[job.upper.task](), job.upper.rl_steps
-    every = max(1, steps // POINTS)
-    folder = Path(job.folder) / "rl"
-    given = {
-        "folder": folder, "config": Grpo(every=every), "test": asked(job.upper), "seed": job.seed,
-    }  # fmt: skip
-    sealed = folder / "forecast.json"
+    """RL of the job's model: forecast and score of its second half, FLOPs and rewards of all."""
+    upper = job.upper
+    found = learn_sealed(
+        tuned_at(job).weights, shape_at(upper, job.width), task_of(upper), steps=upper.rl_steps,
+        folder=Path(job.folder) / "rl", config=reinforcement(upper), test=asked(upper),
+        seed=job.seed,
+    )  # fmt: skip
+    points = found.points
+    return found.forecast, found.score, [flops_of(r) for r in points], [r["pass_1"] for r in points]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedCurve:
+    """What RL learnt, and how the sealed forecast of its second half did.
+
+    points: the measured rows a whole number of `every` steps from the start.
+    """
+
+    learned: Learned
+    points: list[dict[str, Any]]
+    forecast: CurveForecast
+    score: CurveScore
+
+
+def learn_sealed(
+    weights: Weights,
+    shape: Shape,
+    task: Task,
+    *,
+    steps: int,
+    folder: Path,
+    config: Grpo,
+    test: Sequence[Problem],
+    seed: int,
+) -> SealedCurve:
+    """Learn half of the steps, seal a forecast of the second half, learn it, score the forecast."""
+    given = {"folder": folder, "config": config, "test": test, "seed": seed}
+    sealed, middle = folder / "forecast.json", steps // 2
     if not sealed.exists():
-        half = learn(done.weights, shape, task, steps=steps // 2, **given).measured
+        half = learn(weights, shape, task, steps=middle, **given).measured
         spent = [flops_of(row) for row in half]
-        each = spent[-1] / half[-1]["step"]
-        ahead = [s for s in range(every, steps + 1, every) if s > steps // 2]
-        write_curve(
-            forecast_curve(spent, [r["pass_1"] for r in half], [each * s for s in ahead]), sealed
+        ahead = [s for s in range(config.every, steps + 1, config.every) if s > middle]
+        made = forecast_curve(
+            spent, [row["pass_1"] for row in half], [spent[-1] / middle * s for s in ahead]
         )
-    whole = learn(done.weights, shape, task, steps=steps, **given).measured
-    rows = [row for row in whole if row["step"] % every == 0]
+        write_curve(made, sealed)
+    whole = learn(weights, shape, task, steps=steps, **given)
+    points = [row for row in whole.measured if row["step"] % config.every == 0]
     made = read_curve(sealed)
-    later = [row["pass_1"] for row in rows if row["step"] > steps // 2]
-    scored = score_curve(made, later)
-    return made, scored, [flops_of(r) for r in rows], [float(r["pass_1"]) for r in rows]
+    scored = score_curve(made, [row["pass_1"] for row in points if row["step"] > middle])
+    return SealedCurve(learned=whole, points=points, forecast=made, score=scored)
 
 
 def flops_of(row: dict[str, Any]) -> float:
@@ -265,7 +304,7 @@ def flops_of(row: dict[str, Any]) -> float:
 
 def ask(large: Tuning, small: Tuning) -> Answers:
     """What the small model knows of what it knows, with the large one, after RL, to pass on to."""
-    task, test = TASKS[large.upper.task](), asked(large.upper)
+    task, test = task_of(large.upper), asked(large.upper)
     shape = shape_at(small.upper, small.width)
     weak = tuned_at(small)
     train = problems(task, split="train", count=KNOWN, difficulty=1.0, seed=small.seed + 1)
@@ -277,8 +316,8 @@ def ask(large: Tuning, small: Tuning) -> Answers:
     big = shape_at(large.upper, large.width)
     done = learn(
         tuned_at(large).weights, big, task, steps=large.upper.rl_steps,
-        folder=Path(large.folder) / "rl", config=Grpo(every=max(1, large.upper.rl_steps // POINTS)),
-        test=test, seed=large.seed,
+        folder=Path(large.folder) / "rl", config=reinforcement(large.upper), test=test,
+        seed=large.seed,
     )  # fmt: skip
     strong = interview(done.weights, big, task, test, seed=large.seed, name="large")
     items = told.items()
@@ -345,8 +384,3 @@ def sampling_of(items: Items) -> Believed:
     root = np.linalg.cholesky(found.covariance + 1e-12 * np.eye(2))
     draws = np.exp(found.theta + rng.standard_normal((DRAWS, 2)) @ root.T)
     return Believed(name=BETA.name, law=BETA, theta=np.exp(found.theta), draws=draws, weight=1.0)
-
-
-def as_file(rungs: Rungs) -> dict[str, Any]:
-    """All figures as plain values for rungs.json."""
-    return {"upper": asdict(rungs.upper)} | rungs.to_json()
