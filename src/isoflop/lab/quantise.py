@@ -9,27 +9,28 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from isoflop.fit.fitting import fit
 from isoflop.fit.result import Fit
-from isoflop.lab.corpus import load_corpus
+from isoflop.lab.corpus import open_corpus
 from isoflop.lab.device import single_thread
-from isoflop.lab.evaluate import BATCH, validation_windows
+from isoflop.lab.evaluate import nats_of_next, validation_windows
 from isoflop.lab.export import open_run
+from isoflop.lab.launch import jobs_of
 from isoflop.lab.layer import Weights
-from isoflop.lab.model import cast, forward, matrices, rotation
+from isoflop.lab.model import matrices, rotation
 from isoflop.lab.recipe import read_ladder
 from isoflop.lab.shape import Shape
+from isoflop.lab.step import Bench
 from isoflop.lab.table import run_folders
-from isoflop.lab.train import read_result
+from isoflop.lab.train import read_result, set_up
 from isoflop.laws.precision import ROUNDED
 from isoflop.tables import Runs
 from isoflop.units import show
@@ -89,7 +90,9 @@ def quantise(folder: Path, *, bits: tuple[int, ...] = BITS, cache: Path | None =
     if not ladder.recipe.objective.next_token:
         raise ValueError("the runs were trained to fill blanks alone: their loss is not that of "
                          "the next token, which is what is measured here")  # fmt: skip
-    corpus, tokens = load_corpus(ladder.corpus, ladder.tokenizer, data=ladder.data, cache=cache)
+    target = replace(jobs_of(ladder, folder, cache=cache)[-1], device="cpu")
+    bench, corpus = set_up(target), open_corpus(Path(target.corpus))
+    text_WU = validation_windows(Path(target.corpus), ladder.recipe)
     rows: list[dict[str, Any]] = []
     for _, run in run_folders(ladder, folder):
         result = read_result(run)
@@ -98,8 +101,7 @@ def quantise(folder: Path, *, bits: tuple[int, ...] = BITS, cache: Path | None =
         if corpus.digest != result["corpus_hash"]:
             raise ValueError(f"{run.name} was trained on corpus {result['corpus_hash']}, which is "
                              f"now {corpus.digest}: it cannot be measured on it")  # fmt: skip
-        text_WU = validation_windows(tokens, ladder.recipe)
-        rows += measure_run(run, result, text_WU, bits=bits)
+        rows += measure_run(run, result, text_WU, bench, bits=bits)
     if not rows:
         raise ValueError(f"{folder} holds no complete run: climb first")
     columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -120,19 +122,20 @@ def measure_run(
     run: Path,
     result: dict[str, Any],
     text_WU: NDArray[np.int64],
+    bench: Bench,
     *,
     bits: tuple[int, ...],
 ) -> list[dict[str, Any]]:
     """One row for each number of bits: the run, its loss, and what rounding adds to it."""
     weights, shape, _ = open_run(run)
-    table = rotation(shape, dtype=torch.float32)  # bfloat16 rounds by more than 8 bits add
-    text = torch.from_numpy(text_WU)
-    whole_W = losses_of(weights, text, shape=shape, table=table)
+    exact = rotation(shape, dtype=torch.float32)  # bfloat16 rounds by more than 8 bits add
+    bench = replace(bench, shape=shape, table=exact)
+    whole_W = nats_of_next(weights, text_WU, bench).mean(1)
     kept = ("run", "seed", "params", "flops")
     rows = []
     for width in bits:
         low = rounded(weights, shape, bits=width)
-        added_W = losses_of(low, text, shape=shape, table=table) - whole_W
+        added_W = nats_of_next(low, text_WU, bench).mean(1) - whole_W
         rows.append(
             {name: result[name] for name in kept}
             | {
@@ -144,19 +147,6 @@ def measure_run(
             }
         )
     return rows
-
-
-@torch.no_grad()
-def losses_of(
-    weights: Weights, text_WU: torch.Tensor, *, shape: Shape, table: torch.Tensor
-) -> NDArray[np.float64]:
-    """Mean nats of the next token in each window, (W,)."""
-    low, nats = cast(weights, table.dtype), []
-    for part in text_WU.split(BATCH):
-        logits = forward(low, part[:, :-1], shape=shape, table=table).float()
-        loss = F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="none")
-        nats.append(loss.view(len(part), -1).double().mean(1).numpy())
-    return np.concatenate(nats)
 
 
 def rounded(weights: Weights, shape: Shape, *, bits: int) -> Weights:

@@ -52,7 +52,7 @@ class Why:
         )
 
 
-def why(folder: Path, *, windows: int = WINDOWS) -> Why:
+def why(folder: Path, *, windows: int = WINDOWS, cache: Path | None = None) -> Why:
     """Measure every token's loss under the climb's best runs of rising compute, and explain it.
 
     The losses are kept in `folder`/tokens, where a second call finds them. Raises ValueError
@@ -62,7 +62,7 @@ def why(folder: Path, *, windows: int = WINDOWS) -> Why:
     if not ladder.recipe.objective.next_token:
         raise ValueError("the runs were trained to fill blanks alone: they have no loss of the "
                          "next token to be looked at")  # fmt: skip
-    target = jobs_of(ladder, folder)[-1]
+    target = replace(jobs_of(ladder, folder, cache=cache)[-1], device="cpu")
     held = measure_tokens(folder, ladder, target, windows=windows)
     corpus = Path(target.corpus)
     found = fit(runs_of(table(folder), ladder.name, target=None), "chinchilla")
