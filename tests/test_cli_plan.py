@@ -90,3 +90,42 @@ def test_compare_pins_and_frees_the_floor(sweep, tmp_path):
         assert floor in said["floor"]
         last = said["at"][-1]
         assert last["low"] <= 1.44 <= last["high"]
+
+
+def test_density_says_how_large_a_model_of_the_ladder_would_have_to_be(sweep, tmp_path):
+    n, d = np.array([2e8, 4e8]), np.array([5e9, 1e10])
+    loss = find("chinchilla").predict({"E": 1.8, "A": 480, "B": 2100, "alpha": 0.348,
+                                       "beta": 0.366}, {"params": 2 * n, "tokens": d})  # fmt: skip
+    rows = [f"{a:.0f},{b:.0f},{c:.5f}" for a, b, c in zip(n, d, loss, strict=True)]
+    (tmp_path / "twice.csv").write_text("\n".join(["N,D,val_loss", *rows]) + "\n")
+    found = json.loads(isoflop("density", sweep, "twice.csv", "--json", cwd=tmp_path))
+    for row in found["rows"]:
+        assert row["density"] == pytest.approx(2, rel=0.15)
+        assert row["interval"][0] < 2 < row["interval"][1]
+    (tmp_path / "bare.csv").write_text("N,val_loss\n2e8,2.5\n")
+    said = isoflop("density", sweep, "bare.csv", cwd=tmp_path, code=2)
+    assert "density needs column 'tokens'" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_know_reports_each_dimension_and_the_density_of_answers(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["id,model,params,dimension,q,y"]
+    for model, params, share in (
+        ("s", 1e6, 0.3),
+        ("m", 4e6, 0.5),
+        ("l", 16e6, 0.7),
+        ("x", 4e6, 0.6),
+    ):
+        for kind in ("knowledge", "reasoning"):
+            for k in range(400):
+                q = rng.random()
+                rows.append(f"{kind}-{k},{model},{params:.0f},{kind},{q:.3f},{int(q < share)}")
+    (tmp_path / "answers.csv").write_text("\n".join(rows) + "\n")
+    words = ("know", "answers.csv", "--reference", "s", "m", "l", "--json")
+    said = json.loads(isoflop(*words, cwd=tmp_path))
+    assert list(said["parts"]["dimensions"]["parts"]) == ["knowledge", "reasoning"]
+    assert said["parts"]["dimensions"]["missing"] == ["creation"]
+    rows = {r["dimension"]: r for r in said["parts"]["density"]["rows"]}
+    assert list(rows) == ["knowledge", "reasoning", "all"]
+    assert rows["all"]["density"] == pytest.approx(2, rel=0.3)  # half way from m to l

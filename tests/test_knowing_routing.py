@@ -254,7 +254,8 @@ def test_one_report_holds_what_the_columns_allow():
         "quadrants", "abstention_on_average", "abstention_certified", "routing", "decision",
         "worth_of_a_second",
     ]  # fmt: skip
-    assert found.left_out == {"samples": "needs columns 'n' and 'c'"}
+    assert list(found.left_out) == ["dimensions", "samples", "density"]
+    assert found.left_out["samples"] == "needs columns 'n' and 'c'"
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["parts"]["decision"]["second"] == 0.01
     assert "Worth of a second\nquiz: 400 questions" in str(found)

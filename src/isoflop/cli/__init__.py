@@ -11,13 +11,23 @@ from threadpoolctl import threadpool_limits
 from isoflop.cli.export import export
 from isoflop.cli.facts import ask, cost, data, know, lint
 from isoflop.cli.lab import climb, publish, quantise, serve, why
-from isoflop.cli.runs import backtest, compare, fit, forecast, next_runs, page, plan, score
+from isoflop.cli.runs import (
+    backtest,
+    compare,
+    density,
+    fit,
+    forecast,
+    next_runs,
+    page,
+    plan,
+    score,
+)
 
 VERBS = {
     "climb": climb, "fit": fit, "backtest": backtest, "forecast": forecast, "score": score,
     "page": page, "export": export, "compare": compare, "plan": plan, "next": next_runs,
-    "cost": cost, "lint": lint, "know": know, "ask": ask, "data": data, "why": why,
-    "publish": publish, "quantise": quantise, "serve": serve,
+    "density": density, "cost": cost, "lint": lint, "know": know, "ask": ask, "data": data,
+    "why": why, "publish": publish, "quantise": quantise, "serve": serve,
 }  # fmt: skip
 
 

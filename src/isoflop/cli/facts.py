@@ -75,10 +75,14 @@ def know(
     only: Annotated[
         tuple[str, ...], tyro.conf.arg(help="rows to keep: model=RLCR dataset=triviaqa")
     ] = (),
+    reference: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help="models of the table that are the ladder for the others' density"),
+    ] = (),
     level: float = 0.95,
     json: Json = False,
 ) -> None:
-    """What a model knows of what it knows: quadrants, calibration, abstention, routing."""
+    """What a model knows of what it knows: quadrants, dimensions, abstention, routing, density."""
     from isoflop.knowing import know as report
     from isoflop.sources.reading import read_answers
 
@@ -86,7 +90,10 @@ def know(
         if "=" not in word:
             raise ValueError(f"--only takes column=value, not {word!r}")
     table = read_answers(items, only=dict(word.split("=", 1) for word in only))
-    emit(report(table, threshold=threshold, rate=rate, second=second, level=level), json)
+    found = report(
+        table, reference=reference, threshold=threshold, rate=rate, second=second, level=level
+    )
+    emit(found, json)
 
 
 def data(

@@ -190,6 +190,24 @@ def compare(
     )  # fmt: skip
 
 
+def density(
+    runs: Table,
+    models: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(help="runs of other recipes: params, tokens, loss")
+    ],
+    level: float = 0.9,
+    params: Params = "unstated",
+    loss: Loss = "unstated",
+    json: Json = False,
+) -> None:
+    """How large a model of the ladder RUNS would have to be to reach the loss of each of MODELS."""
+    from isoflop.forecast import pool
+    from isoflop.knowing import loss_densities
+
+    beside = read_table(models, params, loss)
+    emit(loss_densities(pool(read_table(runs, params, loss)), beside, level=level), json)
+
+
 def next_runs(
     runs: Table,
     target_params: Annotated[str, tyro.conf.arg(help="parameters of the run to be forecast")],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoflop.knowing.calibration import pooled
+from isoflop.knowing.dimensions import kinds_of
 from isoflop.knowing.levels import check_resampling, resamples
 from isoflop.units import show
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-DIMENSIONS = ("knowledge", "reasoning", "creation")
 ALL = "all"
 GRID = 401  # sizes between the ends of the ladder
 
@@ -98,14 +98,10 @@ def densities(
     Between two rungs accuracy is a straight line in ln params; rungs out of order are pooled.
     Raises ValueError for a rung that is missing, questions that differ, or fewer than two sizes.
     """
-    for column in ("model", "params", "dimension"):
+    for column in ("model", "params"):
         if column not in items:
             raise ValueError(f"density needs column {column!r}; {items.name!r} has {items.columns}")
-    kinds = sorted(set(items["dimension"].tolist()))
-    if unknown := set(kinds) - set(DIMENSIONS):
-        raise ValueError(
-            f"column 'dimension' has {', '.join(sorted(unknown))}; it is {', '.join(DIMENSIONS)}"
-        )
+    kinds = kinds_of(items)
     models = list(dict.fromkeys(items["model"].tolist()))
     if missing := [m for m in reference if m not in models]:
         raise ValueError(f"reference {missing[0]!r} is no model of the table: {', '.join(models)}")
@@ -204,12 +200,14 @@ def _marks(items: Items, models: Sequence[str], dimension: str) -> tuple[Array, 
     """(models, questions) right or not, in one order of questions, and their groups."""
     inside = np.ones(len(items), bool) if dimension == ALL else items["dimension"] == dimension
     rows: list[Array] = []
-    order: list[str] = []
+    order: list[Any] = []
     clusters = np.empty(0, np.intp)
     for model in models:
         part = items.where(inside & (items["model"] == model))
         ids = part["id"].tolist()
-        place = np.argsort(ids)
+        if "task" in part:
+            ids = list(zip(part["task"].tolist(), ids, strict=True))
+        place = sorted(range(len(ids)), key=ids.__getitem__)
         if not rows:
             order, clusters = [ids[k] for k in place], part.clusters[place]
         elif [ids[k] for k in place] != order:
