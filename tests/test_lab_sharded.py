@@ -101,6 +101,10 @@ def test_experts_and_blanks_are_shared_too(corpus, tmp_path):
     expected, found = results(tmp_path / "1"), results(tmp_path / "2")
     for run, loss in expected.items():
         assert found[run] == pytest.approx(loss, rel=2e-3)
+    bias = weights(tmp_path / "2")["router_bias_LE"]
+    steps = 8192 // (32 * 4)
+    assert 0 < abs(bias).max() <= model.balance_rate * steps  # each moves it by the rate at most
+    np.testing.assert_allclose(bias, weights(tmp_path / "1")["router_bias_LE"], atol=0.02)
 
 
 @pytest.mark.slow

@@ -123,8 +123,3 @@ class _Excess(torch.autograd.Function):  # torch asks for a class here
         (counts_E,) = ctx.saved_tensors
         share_E = counts_E / counts_E.sum()
         return grad_ND, (share_E - 1 / len(share_E)).to(ctx.like), None
-
-
-def rebalance(weights: Weights, grads: Weights, *, rate: float) -> None:
-    """Lower the selection bias of experts with more than the mean load, raise the others'."""
-    weights["router_bias_LE"].add_(grads["router_bias_LE"].sign(), alpha=-rate)

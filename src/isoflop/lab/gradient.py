@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from isoflop.lab.model import Weights, forward
+from isoflop.lab.optim import gradients
 from isoflop.lab.policy import Clip, advantages, kl_loss, policy_loss
 from isoflop.lab.rewards import Judged
 from isoflop.lab.sample import Samples
@@ -150,5 +151,4 @@ def _chunk(
             reference_M = log_prob(of.reference)
         term = kl_loss(log_prob_M, reference_M, tokens=tokens)
         loss, distance = loss + of.kl * term, float(term.detach())
-    names, leaves = zip(*weights.items(), strict=True)
-    return dict(zip(names, torch.autograd.grad(loss, leaves), strict=True)), distance
+    return gradients(loss, weights), distance

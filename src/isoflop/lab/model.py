@@ -23,7 +23,7 @@ __all__ = [
     "init_weights", "matrices", "rotation",
 ]  # fmt: skip
 
-BUFFERS = ("router_bias_LE",)  # stored with the weights, moved by `rebalance` alone
+BUFFERS = ("router_bias_LE",)  # stored with the weights, moved by the optimizer alone
 
 
 def count_params(shape: Shape) -> dict[str, int]:

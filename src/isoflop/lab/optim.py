@@ -9,12 +9,12 @@ have entries of one size, so its rate falls as 1/width (Yang et al. 2021), as th
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from isoflop.lab.experts import rebalance
 from isoflop.lab.model import BUFFERS, Weights, matrices
 from isoflop.lab.shape import Shape
 
@@ -38,16 +38,27 @@ class Rates:
     weight_decay: float = 0.0  # of matrices, times their rate
 
 
+def gradients(loss: torch.Tensor, weights: Weights) -> Weights:
+    names, leaves = zip(*weights.items(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+
+
 def init_state(weights: Weights, *, shape: Shape, optimizer: Optimizer = "muon") -> Weights:
-    """Make the optimizer's zero state: one momentum for Muon's matrices, two moments elsewhere."""
-    state, parts = {}, matrices(shape)
-    for name, weight in weights.items():
-        if name in BUFFERS:
-            continue
-        state[f"momentum.{name}"] = torch.zeros_like(weight)
-        if optimizer == "adamw" or name not in parts:
-            state[f"square.{name}"] = torch.zeros_like(weight)
-    return state
+    """Make the optimizer's zero state."""
+    parts = matrices(shape)
+    return {
+        f"{kind}.{name}": torch.zeros_like(weight)
+        for name, weight in weights.items()
+        for kind in moments_of(name, parts, optimizer)
+    }
+
+
+def moments_of(name: str, parts: Collection[str], optimizer: Optimizer) -> tuple[str, ...]:
+    """What is remembered of a weight's gradients: one momentum for Muon's matrices (`parts`), two
+    moments elsewhere, nothing for a selection bias."""
+    if name in BUFFERS:
+        return ()
+    return ("momentum",) if optimizer == "muon" and name in parts else ("momentum", "square")
 
 
 def orthogonalise(x_NRC: torch.Tensor, *, steps: int = 5) -> torch.Tensor:
@@ -79,85 +90,80 @@ def update(
     `dtype` is the precision in which matrices are orthogonalised.
     """
     parts = matrices(shape)
-    rate = rates.matrix * scale
-    if optimizer == "adamw":
-        rate *= REFERENCE_WIDTH / shape.width
-    for name in parts if rates.weight_decay else ():
-        weights[name].mul_(1 - rates.weight_decay * rate)
-    if "router_bias_LE" in weights:
-        rebalance(weights, grads, rate=shape.model.balance_rate * scale)
-    if optimizer == "muon":
-        _muon(weights, grads, state, parts, rates=rates, rate=rate, dtype=dtype)
-        parts = {}
+    ways: dict[str, tuple[torch.Tensor, float]] = {}
     for name, weight in weights.items():
-        if f"square.{name}" in state:
-            peak = rate if name in parts else peak_of(name, shape, rates) * scale
-            moments = state[f"momentum.{name}"], state[f"square.{name}"]
-            adam(weight, grads[name], moments, step=step, rates=rates, rate=peak)
+        rate = scale * peak_of(name, shape, rates, optimizer, matrix=name in parts)
+        decay = rates.weight_decay * rate if name in parts else 0.0
+        held = [state[f"{kind}.{name}"] for kind in moments_of(name, parts, optimizer)]
+        way = nudge(weight, grads[name], held, step=step, rates=rates, rate=rate, decay=decay)
+        if way is not None:
+            ways[name] = way, rate
+    turn(weights, ways, parts, dtype=dtype)
 
 
-def peak_of(name: str, shape: Shape, rates: Rates) -> float:
-    """The peak rate of what is no matrix of a layer."""
+def peak_of(name: str, shape: Shape, rates: Rates, optimizer: Optimizer, *, matrix: bool) -> float:
+    """The peak rate of a weight, which may be one of the layers' matrices."""
+    narrow = REFERENCE_WIDTH / shape.width
+    if matrix:
+        return rates.matrix * (narrow if optimizer == "adamw" else 1.0)
     others = {
         "embedding_VD": rates.embedding,
         "block_PD": rates.embedding,
-        "head_VD": rates.head * REFERENCE_WIDTH / shape.width,
+        "head_VD": rates.head * narrow,
+        "router_bias_LE": shape.model.balance_rate,
     }
     return others.get(name, rates.gain)
 
 
-@torch.no_grad()
-def adam(
+def nudge(
     weight: torch.Tensor,
     grad: torch.Tensor,
-    moments: tuple[torch.Tensor, torch.Tensor],
+    moments: Sequence[torch.Tensor],
     *,
     step: int,
     rates: Rates,
     rate: float,
-) -> None:
+    decay: float = 0.0,
+) -> torch.Tensor | None:
+    """Move a weight, in place, by what its elements need of themselves alone, by its moments.
+
+    Two: a step of Adam. One: nothing yet, but the way that Muon is to turn, ahead along gradient
+    and momentum (Nesterov), is returned. None: the selection bias of experts goes down for those
+    with more than the mean load, up for the others.
+    """
+    if decay:
+        weight.mul_(1 - decay)
+    if not moments:
+        weight.add_(grad.sign(), alpha=-rate)
+        return None
+    if len(moments) == 1:
+        moments[0].lerp_(grad, 1 - rates.momentum)
+        return grad.lerp(moments[0], rates.momentum)
     first, second = moments
     first.lerp_(grad, 1 - rates.beta1)
     second.mul_(rates.beta2).addcmul_(grad, grad, value=1 - rates.beta2)
     correction = math.sqrt(1 - rates.beta2 ** (step + 1)) / (1 - rates.beta1 ** (step + 1))
     weight.addcdiv_(first, second.sqrt().add_(1e-10), value=-rate * correction)
-
-
-def _muon(
-    weights: Weights,
-    grads: Weights,
-    state: Weights,
-    parts: dict[str, tuple[int, ...]],
-    *,
-    rates: Rates,
-    rate: float,
-    dtype: torch.dtype,
-) -> None:
-    moved = {name: ahead(grads[name], state[f"momentum.{name}"], rates) for name in parts}
-    turn(weights, moved, parts, rate=rate, dtype=dtype)
-
-
-def ahead(grad: torch.Tensor, momentum: torch.Tensor, rates: Rates) -> torch.Tensor:
-    """Add a gradient to its momentum, in place, and look ahead along both (Nesterov)."""
-    momentum.lerp_(grad, 1 - rates.momentum)
-    return grad.lerp(momentum, rates.momentum)
+    return None
 
 
 def turn(
     weights: Weights,
-    moved: Weights,
-    parts: dict[str, tuple[int, ...]],
+    ways: Mapping[str, tuple[torch.Tensor, float]],
+    parts: Mapping[str, tuple[int, ...]],
     *,
-    rate: float,
     dtype: torch.dtype,
 ) -> None:
-    """Step every matrix along the nearest orthogonal matrix of where it moves, in place.
+    """Step every matrix that has a way to go, and a rate, along the nearest orthogonal matrix.
 
     Matrices of one shape, lying or standing, are collected: one Newton-Schulz serves them all.
     """
     stacks: dict[tuple[int, int], list[tuple[torch.Tensor, torch.Tensor, float]]] = {}
     for name, rows in parts.items():
-        pieces = moved[name].split(rows, dim=-2)
+        if name not in ways:
+            continue
+        way, rate = ways[name]
+        pieces = way.split(rows, dim=-2)
         for target, part in zip(weights[name].split(rows, dim=-2), pieces, strict=True):
             if lies := part.shape[-2] < part.shape[-1]:
                 target, part = target.mT, part.mT

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 
 from isoflop.lab import files
 from isoflop.lab.device import pick_precision
-from isoflop.lab.files import LabError
 from isoflop.lab.model import Shape, Weights, count_params, forward, rotation
-from isoflop.lab.optim import Rates, init_state, update
+from isoflop.lab.optim import Rates, gradients, init_state, update
+from isoflop.lab.state import Loop, State, advance, load_latest, store
 from isoflop.lab.tasks import Problem
-from isoflop.lab.train import State, claim, keep_lines, load_latest, store
+from isoflop.lab.train import claim
 
 BUCKET = 16  # batches are padded to whole multiples, so that few shapes occur
 VOCAB = 256
@@ -136,8 +135,8 @@ def sft(
         if state is None:
             fresh = {k: v.detach().clone().to(device) for k, v in weights.items()}
             state = State(step=0, weights=fresh, moments=init_state(fresh, shape=shape))
-        table = rotation(shape, dtype=pick_precision(device), device=device)
-        state = _advance(state, batches, recipe, shape=shape, table=table, folder=folder)
+        loop = _loop(state, batches, recipe, shape=shape, device=device, folder=folder)
+        state = advance(state, loop, until=len(batches.steps), folder=folder)
         store(folder, state)
     seen = int(sum(batches.length_N[rows].sum() for rows in batches.steps))
     done = files.read_lines(folder / "metrics.jsonl")
@@ -196,48 +195,28 @@ def rate_at(recipe: SftRecipe, steps: int) -> Callable[[int], float]:
     return rate
 
 
-def _advance(
-    state: State,
-    batches: Batches,
-    recipe: SftRecipe,
-    *,
-    shape: Shape,
-    table: torch.Tensor,
-    folder: Path,
-) -> State:
-    """Take all remaining steps in place, saving on the way."""
-    keep_lines(folder / "metrics.jsonl", until=state.step)
-    clock = time.process_time() - state.core_seconds, time.perf_counter() - state.wall_seconds
-    saved = time.perf_counter()
+def _loop(
+    state: State, batches: Batches, recipe: SftRecipe, *, shape: Shape, device: str, folder: Path
+) -> Loop:
+    table = rotation(shape, dtype=pick_precision(device), device=device)
     rate = rate_at(recipe, len(batches.steps))
     for weight in state.weights.values():
         weight.requires_grad_()
-    losses: list[torch.Tensor] = []
-    for step in range(state.step, len(batches.steps)):
-        losses.append(_step(state, batches, step, shape=shape, table=table, recipe=recipe,
-                            scale=rate(step)))  # fmt: skip
-        last = step + 1 == len(batches.steps)
-        due = (step + 1) % 32 == 0
-        if not (last or due):
-            continue
-        loss = torch.stack(losses).mean().item()
-        losses = []
-        if not math.isfinite(loss):
-            raise LabError(
-                f"the loss in {folder} became {loss} near step {step + 1}: lower recipe.rates and "
-                "choose another folder"
-            )
-        files.append_line(folder / "metrics.jsonl", {"step": step + 1, "loss": loss})
-        state = replace(
-            state,
-            step=step + 1,
-            core_seconds=time.process_time() - clock[0],
-            wall_seconds=time.perf_counter() - clock[1],
-        )
-        if time.perf_counter() - saved > recipe.save_seconds:
-            store(folder, state)
-            saved = time.perf_counter()
-    return state
+
+    def take(start: int, stop: int) -> float:
+        losses = [
+            _step(state, batches, step, shape=shape, table=table, recipe=recipe, scale=rate(step))
+            for step in range(start, stop)
+        ]
+        return torch.stack(losses).mean().item()
+
+    return Loop(
+        take=take,
+        rate=rate,
+        save=lambda reached: store(folder, reached),
+        tokens_per_step=recipe.tokens_per_step,
+        save_seconds=recipe.save_seconds,
+    )
 
 
 def _step(
@@ -262,8 +241,7 @@ def _step(
     mark = torch.from_numpy(mark_BU[:, 1:]).to(table.device)
     logits_BTV = forward(state.weights, text[:, :-1], shape=shape, table=table)
     loss = F.cross_entropy(logits_BTV[mark].float(), text[:, 1:][mark])
-    names, leaves = zip(*state.weights.items(), strict=True)
-    grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+    grads = gradients(loss, state.weights)
     update(state.weights, grads, state.moments, shape=shape, step=step, rates=recipe.rates,
            scale=scale, dtype=table.dtype)  # fmt: skip
     return loss.detach()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,8 +30,9 @@ from isoflop.lab.layer import Look, Weights
 from isoflop.lab.mixers import MIXERS
 from isoflop.lab.model import cast, climb_layers, embed, head, matrices
 from isoflop.lab.objectives import Batch
-from isoflop.lab.optim import REFERENCE_WIDTH, adam, ahead, peak_of, turn
+from isoflop.lab.optim import Optimizer, moments_of, nudge, peak_of, turn
 from isoflop.lab.shape import Shape
+from isoflop.lab.state import State, progress_of, tensors_of
 from isoflop.lab.step import Bench
 
 
@@ -94,14 +95,14 @@ def join_layers(model: Sharded) -> Weights:
     for layer in model.layers:
         assert isinstance(layer, Slab)
         for name, weight in layer.weights.items():
-            stacks.setdefault(name, []).append(whole(weight))
+            stacks.setdefault(name, []).append(gather(weight))
     joined = {name: torch.cat(parts) for name, parts in stacks.items()}
-    return joined | {name: whole(weight) for name, weight in model.rest.items()}
+    return joined | {name: gather(weight) for name, weight in model.rest.items()}
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach().cpu()
+def gather(weight: torch.Tensor) -> torch.Tensor:
+    assert isinstance(weight, DTensor)
+    return weight.full_tensor().detach()
 
 
 def shard(model: Sharded, mesh: DeviceMesh) -> Sharded:
@@ -122,87 +123,71 @@ def shard(model: Sharded, mesh: DeviceMesh) -> Sharded:
     return model
 
 
-def named(model: Sharded) -> list[tuple[str, str, nn.Parameter]]:
-    """(name, name of the stack it belongs to, weight) of every weight."""
-    return [(name, name.rsplit(".", 1)[1], weight) for name, weight in model.named_parameters()]
+def stack_of(name: str) -> str:
+    """The stack that a weight of a sharded model belongs to."""
+    return name.rsplit(".", 1)[1]
 
 
-def init_moments(model: Sharded, shape: Shape, optimizer: str) -> Weights:
-    """The optimizer's zero state, sharded as the weights are."""
-    parts, state = matrices(shape), {}
-    for name, stack, weight in named(model):
-        state[f"momentum.{name}"] = torch.zeros_like(weight.detach())
-        if optimizer == "adamw" or stack not in parts:
-            state[f"square.{name}"] = torch.zeros_like(weight.detach())
-    return state
+def fresh_state(model: Sharded, shape: Shape, optimizer: Optimizer) -> State:
+    """The weights and the optimizer's zero state, both sharded."""
+    parts = matrices(shape)
+    weights: Weights = dict(model.named_parameters())
+    moments = {
+        f"{kind}.{name}": torch.zeros_like(weight.detach())
+        for name, weight in weights.items()
+        for kind in moments_of(stack_of(name), parts, optimizer)
+    }
+    return State(step=0, weights=weights, moments=moments)
 
 
 @torch.no_grad()
-def update_shards(
-    model: Sharded, moments: Weights, bench: Bench, *, step: int, scale: float
-) -> None:
+def update_shards(state: State, bench: Bench, *, step: int, scale: float) -> None:
     """The optimizer's step on every shard; a matrix is gathered to be orthogonalised."""
-    shape, recipe = bench.shape, bench.recipe
-    parts, rates = matrices(shape), recipe.rates
-    rate = rates.matrix * scale
-    if recipe.optimizer == "adamw":
-        rate *= REFERENCE_WIDTH / shape.width
-    for name, stack, weight in named(model):
-        grad, momentum = weight.grad, moments[f"momentum.{name}"]
-        assert grad is not None
-        if stack in parts and rates.weight_decay:
-            weight.mul_(1 - rates.weight_decay * rate)
-        if f"square.{name}" in moments:
-            peak = rate if stack in parts else peak_of(stack, shape, rates) * scale
-            both = local(momentum), local(moments[f"square.{name}"])
-            adam(local(weight), local(grad), both, step=step, rates=rates, rate=peak)
-            continue
-        moved = whole_here(ahead(grad, momentum, rates))
-        change = {stack: torch.zeros_like(moved)}
-        turn(change, {stack: moved}, {stack: parts[stack]}, rate=rate, dtype=bench.table.dtype)
-        local(weight).add_(slice_of(change[stack], weight))
+    shape, rates, optimizer = bench.shape, bench.recipe.rates, bench.recipe.optimizer
+    parts = matrices(shape)
+    for name, weight in state.weights.items():
+        stack = stack_of(name)
+        rate = scale * peak_of(stack, shape, rates, optimizer, matrix=stack in parts)
+        decay = rates.weight_decay * rate if stack in parts else 0.0
+        kinds = moments_of(stack, parts, optimizer)
+        moments = [local(state.moments[f"{kind}.{name}"]) for kind in kinds]
+        here, grad = local(weight), local(weight.grad)
+        way = nudge(here, grad, moments, step=step, rates=rates, rate=rate, decay=decay)
+        if way is not None:
+            assert isinstance(weight, DTensor)
+            whole = DTensor.from_local(way, weight.device_mesh, weight.placements).full_tensor()
+            change = {stack: torch.zeros_like(whole)}
+            turn(change, {stack: (whole, rate)}, {stack: parts[stack]}, dtype=bench.table.dtype)
+            here.add_(slice_of(change[stack], weight))
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def local(tensor: torch.Tensor | None) -> torch.Tensor:
+    """This process's part of a sharded tensor, to be read and written."""
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local()
 
 
-def whole_here(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def slice_of(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def slice_of(full: torch.Tensor, like: DTensor) -> torch.Tensor:
     """This process's share of a tensor that all of them hold, cut as `like` is."""
-    if not isinstance(like, DTensor):
-        return full
     axis = like.placements[0].dim  # type: ignore[attr-defined]
     return full.chunk(like.device_mesh.size(), dim=axis)[like.device_mesh.get_local_rank()]
 
 
-@dataclass(kw_only=True)
-class Progress:
-    """Where a sharded run stands; the seconds are of this process."""
-
-    step: int = 0
-    core_seconds: float = 0.0
-    wall_seconds: float = 0.0
-
-
-def save(folder: Path, model: Sharded, moments: Weights, progress: Progress) -> None:
+def save(folder: Path, state: State) -> None:
     """Write a checkpoint of all processes, and drop those before the last one."""
-    path = folder / f"shards-{progress.step:08d}"
-    fresh = folder / f".partial-{progress.step:08d}"
+    path = folder / f"shards-{state.step:08d}"
+    fresh = folder / f".partial-{state.step:08d}"
     if dist.get_rank() == 0:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
     dist.barrier()
     state_dict_saver.save(
-        tensors_of(model, moments),
+        tensors_of(state),
         storage_writer=HuggingFaceStorageWriter(str(fresh), save_distributed=True),
     )
     dist.barrier()
     if dist.get_rank() == 0 and not path.exists():
-        files.write_json(fresh / "progress.json", asdict(progress))
+        files.write_json(fresh / "progress.json", progress_of(state))
         fresh.rename(path)  # only now does the checkpoint exist
         before = [p for p in sorted(folder.glob("shards-*")) if p.name < path.name]
         for old in before[:-1]:
@@ -210,22 +195,13 @@ def save(folder: Path, model: Sharded, moments: Weights, progress: Progress) -> 
     dist.barrier()
 
 
-def load(
-    folder: Path, model: Sharded, moments: Weights, *, at_most: int, at_least: int = 0
-) -> Progress | None:
-    """Load the furthest checkpoint between two steps into the shards; None where there is none."""
+def load(folder: Path, state: State, *, at_most: int, at_least: int = 0) -> State | None:
+    """Load the furthest checkpoint between two steps into a state's shards, None without one."""
     for path in sorted(folder.glob("shards-*"), reverse=True):
         step = int(path.name.removeprefix("shards-"))
         if not at_least <= step <= at_most:
             continue
-        state_dict_loader.load(
-            tensors_of(model, moments),
-            storage_reader=HuggingFaceStorageReader(str(path)),
-        )
-        return Progress(**json.loads((path / "progress.json").read_text()))
+        reader = HuggingFaceStorageReader(str(path))
+        state_dict_loader.load(tensors_of(state), storage_reader=reader)
+        return replace(state, **json.loads((path / "progress.json").read_text()))
     return None
-
-
-def tensors_of(model: Sharded, moments: Weights) -> Weights:
-    held = {f"weights.{name}": weight.detach() for name, _, weight in named(model)}
-    return held | {f"moments.{name}": tensor for name, tensor in moments.items()}

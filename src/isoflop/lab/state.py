@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isoflop.lab import files
 from isoflop.lab.files import LabError
 from isoflop.lab.model import Weights
+
+LOG_STEPS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,76 @@ class State:
     wall_seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What a kind of training does between two lines of its log.
+
+    take    train from one step to another in place; returns the mean loss in nats/token
+    rate    the share of the peak rates at a step
+    save    write a checkpoint
+    agree   what processes that share a model decide together
+    writes  whether this process writes the log: one of those that share a model does
+    """
+
+    take: Callable[[int, int], float]
+    rate: Callable[[int], float]
+    save: Callable[[State], None]
+    tokens_per_step: int
+    save_seconds: float
+    agree: Callable[[bool], bool] = bool
+    writes: bool = True
+
+
+def advance(state: State, loop: Loop, *, until: int, folder: Path) -> State:
+    """Train up to step `until` in place, logging and saving into `folder` on the way.
+
+    Raises LabError where the loss diverges.
+    """
+    log = folder / "metrics.jsonl"
+    if loop.writes:
+        keep_lines(log, until=state.step)
+    clock = time.process_time() - state.core_seconds, time.perf_counter() - state.wall_seconds
+    saved = time.perf_counter()
+    while state.step < until:
+        start, began = state.step, time.perf_counter()
+        stop = min(until, (start // LOG_STEPS + 1) * LOG_STEPS)
+        loss = loop.take(start, stop)
+        if not math.isfinite(loss):
+            raise LabError(
+                f"the loss of {folder.name} became {loss} between steps {start} and {stop}: lower "
+                "the learning rates of the recipe and choose another folder; finished runs are kept"
+            )
+        speed = (stop - start) * loop.tokens_per_step / (time.perf_counter() - began)
+        line = {"step": stop, "loss": loss, "rate": loop.rate(stop - 1), "tokens_per_second": speed}
+        if loop.writes:
+            files.append_line(log, line)
+        state = replace(
+            state,
+            step=stop,
+            core_seconds=time.process_time() - clock[0],
+            wall_seconds=time.perf_counter() - clock[1],
+        )
+        if loop.agree(time.perf_counter() - saved > loop.save_seconds):
+            loop.save(state)
+            saved = time.perf_counter()
+    return state
+
+
+def tensors_of(state: State) -> Weights:
+    """All tensors of a state under the names that a checkpoint gives them."""
+    tensors = {f"weights.{name}": weight.detach() for name, weight in state.weights.items()}
+    return tensors | {f"moments.{name}": moment for name, moment in state.moments.items()}
+
+
+def progress_of(state: State) -> dict[str, float]:
+    """What a checkpoint records beside its tensors: the seconds are of one process."""
+    return {
+        "step": state.step,
+        "core_seconds": state.core_seconds,
+        "wall_seconds": state.wall_seconds,
+    }
+
+
 def store(folder: Path, state: State) -> None:
     """Save a state and drop those before the last one; later states of the folder stay.
 
@@ -29,14 +104,7 @@ def store(folder: Path, state: State) -> None:
     path = folder / f"state-{state.step:08d}.safetensors"
     if path.exists():
         return
-    tensors = {f"weights.{k}": v for k, v in state.weights.items()}
-    tensors |= {f"moments.{k}": v for k, v in state.moments.items()}
-    meta = {
-        "step": state.step,
-        "core_seconds": state.core_seconds,
-        "wall_seconds": state.wall_seconds,
-    }
-    files.save_checkpoint(path, tensors, meta)
+    files.save_checkpoint(path, tensors_of(state), progress_of(state))
     before = [p for p in sorted(folder.glob("state-*.safetensors")) if step_of(p) < state.step]
     for old in before[:-1]:
         old.unlink(missing_ok=True)

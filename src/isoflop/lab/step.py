@@ -27,7 +27,7 @@ from isoflop.lab.objectives import (
     draw_mode,
     move,
 )
-from isoflop.lab.optim import update
+from isoflop.lab.optim import gradients, update
 from isoflop.lab.recipe import Recipe, Rung, shape_of
 from isoflop.lab.shape import Model, Shape
 from isoflop.lab.state import State
@@ -95,15 +95,13 @@ def train_steps(
     size = bench.recipe.sequences
     text_WU = bench.feed.windows(span[0] * size, span[1] * size)
     losses = torch.zeros(span[1] - span[0], device=bench.device)
-    names, leaves = zip(*state.weights.items(), strict=True)
     for i, step in enumerate(range(*span)):
         batch = batch_of(bench, text_WU[i * size : (i + 1) * size], step=step)
         loss = loss_of(state.weights, batch, bench)
-        grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
         losses[i] = loss.detach()
         update(
             state.weights,
-            grads,
+            gradients(loss, state.weights),
             state.moments,
             shape=bench.shape,
             step=step,

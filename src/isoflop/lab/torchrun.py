@@ -8,12 +8,10 @@ Results are those of one process up to the order of sums.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,23 +24,21 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from isoflop.lab import files
 from isoflop.lab.files import LabError
-from isoflop.lab.model import Weights, init_weights
+from isoflop.lab.model import init_weights
 from isoflop.lab.objectives import IGNORED, Batch
 from isoflop.lab.recipe import make_converter
 from isoflop.lab.sharded import (
-    Progress,
     Sharded,
-    init_moments,
+    fresh_state,
     join_layers,
     load,
     save,
     shard,
     update_shards,
 )
-from isoflop.lab.state import State, keep_lines
+from isoflop.lab.state import Loop, State, advance
 from isoflop.lab.step import Bench, batch_of
 from isoflop.lab.train import (
-    LOG_STEPS,
     Job,
     claim,
     conclude,
@@ -55,44 +51,30 @@ from isoflop.lab.train import (
 )
 
 
-def advance(
-    progress: Progress, model: Sharded, moments: Weights, bench: Bench, *, until: int, folder: Path,
-    rate: Callable[[int], float], job: Job,
-) -> None:  # fmt: skip
-    """Train up to step `until`, logging and saving into `folder` on the way."""
-    first = dist.get_rank() == 0
-    if first:
-        keep_lines(folder / "metrics.jsonl", until=progress.step)
-    clock = (
-        time.process_time() - progress.core_seconds,
-        time.perf_counter() - progress.wall_seconds,
+def loop_of(
+    state: State, model: Sharded, bench: Bench, *, rate: Callable[[int], float], folder: Path,
+    job: Job,
+) -> Loop:  # fmt: skip
+    """The loop that trains the shards of a model in place."""
+
+    def take(start: int, stop: int) -> float:
+        steps = range(start, stop)
+        return sum(
+            train_step(state, model, bench, step=k, scale=rate(k)) for k in steps
+        ) / len(steps)  # fmt: skip
+
+    return Loop(
+        take=take,
+        rate=rate,
+        save=lambda reached: save(folder, reached),
+        tokens_per_step=bench.recipe.tokens_per_step,
+        save_seconds=job.save_seconds,
+        agree=lambda here: agreed(here, bench.device),
+        writes=dist.get_rank() == 0,
     )
-    saved = time.perf_counter()
-    while progress.step < until:
-        stop = min(until, (progress.step // LOG_STEPS + 1) * LOG_STEPS)
-        began, start = time.perf_counter(), progress.step
-        loss = sum(
-            train_step(model, moments, bench, step=step, scale=rate(step))
-            for step in range(start, stop)
-        ) / (stop - start)
-        if not math.isfinite(loss):
-            raise LabError(
-                f"the loss of {folder.name} became {loss} between steps {start} and {stop}: lower "
-                "the learning rates of the ladder's recipe and choose another folder"
-            )
-        progress.step = stop
-        progress.core_seconds = time.process_time() - clock[0]
-        progress.wall_seconds = time.perf_counter() - clock[1]
-        if first:
-            speed = (stop - start) * bench.recipe.tokens_per_step / (time.perf_counter() - began)
-            line = {"step": stop, "loss": loss, "rate": rate(stop - 1), "tokens_per_second": speed}
-            files.append_line(folder / "metrics.jsonl", line)
-        if agreed(time.perf_counter() - saved > job.save_seconds, bench.device):
-            save(folder, model, moments, progress)
-            saved = time.perf_counter()
 
 
-def train_step(model: Sharded, moments: Weights, bench: Bench, *, step: int, scale: float) -> float:
+def train_step(state: State, model: Sharded, bench: Bench, *, step: int, scale: float) -> float:
     """One step on this process's share of the sequences; returns the loss over all of them."""
     size, rank, world = bench.recipe.sequences, dist.get_rank(), dist.get_world_size()
     batch = batch_of(bench, bench.feed.windows(step * size, (step + 1) * size), step=step)
@@ -105,7 +87,7 @@ def train_step(model: Sharded, moments: Weights, bench: Bench, *, step: int, sca
     counted = (batch.targets_BT != IGNORED).sum()
     # Gradients are averaged over processes: each counts for the tokens it has of all.
     (total * world / counted).backward()
-    update_shards(model, moments, bench, step=step, scale=scale)
+    update_shards(state, bench, step=step, scale=scale)
     model.zero_grad(set_to_none=True)
     total = total.detach()
     dist.all_reduce(total)
@@ -145,51 +127,51 @@ def train_sharded(job: Job) -> None:
     dist.barrier()
     weights = init_weights(bench.shape, seed=job.rung.seed, device=bench.device)
     model = shard(Sharded(weights, bench.shape), mesh)
-    moments = init_moments(model, bench.shape, job.recipe.optimizer)
-    progress = load(trunk, model, moments, at_most=job.recipe.branch_step(job.rung.tokens[-1]))
-    progress = progress or Progress()
+    fresh = fresh_state(model, bench.shape, job.recipe.optimizer)
+    state = load(trunk, fresh, at_most=job.recipe.branch_step(job.rung.tokens[-1])) or fresh
+    rate = warmup(job.recipe)
     for tokens in job.rung.tokens:
         run = root / "runs" / run_name(job.rung, tokens)
         if read_result(run) is not None:
             continue
         start = job.recipe.branch_step(tokens)
-        if progress.step > start:  # an earlier run is missing: back to where it branched off
-            progress = load(trunk, model, moments, at_most=start)
-            if progress is None:
-                raise LabError(f"{trunk} holds no checkpoint at or before step {start}: delete it")
-        advance(progress, model, moments, bench, until=start, folder=trunk,
-                rate=warmup(job.recipe), job=job)  # fmt: skip
-        save(trunk, model, moments, progress)
-        decay(run, trunk, progress, model, moments, bench=bench, job=job, tokens=tokens)
-        progress = load(trunk, model, moments, at_most=start) or Progress()
+        if state.step > start:  # a run is missing, or has decayed: back to where it branched off
+            state = reload(trunk, state, at_most=start)
+        loop = loop_of(state, model, bench, rate=rate, folder=trunk, job=job)
+        state = advance(state, loop, until=start, folder=trunk)
+        save(trunk, state)
+        decay(run, trunk, state, model, bench=bench, job=job, tokens=tokens)
+        state = reload(trunk, state, at_most=start)
+
+
+def reload(trunk: Path, state: State, *, at_most: int) -> State:
+    found = load(trunk, state, at_most=at_most)
+    if found is None:
+        raise LabError(f"{trunk} holds no checkpoint at or before step {at_most}: delete it")
+    return found
 
 
 def decay(
-    run: Path, trunk: Path, progress: Progress, model: Sharded, moments: Weights, *, bench: Bench,
-    job: Job, tokens: int,
-) -> None:  # fmt: skip
+    run: Path, trunk: Path, state: State, model: Sharded, *, bench: Bench, job: Job, tokens: int
+) -> None:
     """Decay to the end of one run; the first process validates it and writes its result."""
     first, steps = dist.get_rank() == 0, job.recipe.steps(tokens)
     config = {**describe(job, bench), "tokens": tokens, "steps": steps}
     if first:
         claim(files.make_folder(run), config)
     dist.barrier()
-    begun = load(run, model, moments, at_most=steps, at_least=progress.step)
+    begun = load(run, state, at_most=steps, at_least=state.step)
     if begun is None and first:
         files.write_rows(run / "metrics.jsonl", files.read_lines(trunk / "metrics.jsonl"))
-    here = begun or replace(progress)
     rate = warmup_and_decay(job.recipe, tokens)
-    advance(here, model, moments, bench, until=steps, folder=run, rate=rate, job=job)
+    loop = loop_of(state, model, bench, rate=rate, folder=run, job=job)
+    ended = advance(begun or state, loop, until=steps, folder=run)
     full = join_layers(model)
     if first:
-        state = State(
-            step=steps,
-            weights={name: weight.to(bench.device) for name, weight in full.items()},
-            moments={},
-            core_seconds=here.core_seconds * dist.get_world_size(),
-            wall_seconds=here.wall_seconds,
+        ended = replace(
+            ended, weights=full, moments={}, core_seconds=ended.core_seconds * dist.get_world_size()
         )
-        conclude(run, state, config=config, job=job, bench=bench, extra={})
+        conclude(run, ended, config=config, job=job, bench=bench, extra={})
         for path in run.glob("shards-*"):
             shutil.rmtree(path)
     dist.barrier()

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import tomli_w
@@ -26,10 +26,9 @@ from isoflop.lab.model import init_weights
 from isoflop.lab.optim import init_state
 from isoflop.lab.recipe import Recipe, Rung, as_table
 from isoflop.lab.shape import Model
-from isoflop.lab.state import State, keep_lines, load_latest, store
+from isoflop.lab.state import Loop, State, advance, load_latest, store
 from isoflop.lab.step import Bench, build_bench, noise_scale, train_steps
 
-LOG_STEPS = 32
 SAVE_SECONDS = 10.0
 
 
@@ -83,9 +82,8 @@ def train_rung(job: Job) -> list[str]:
             start = job.recipe.branch_step(tokens)
             if state is None:
                 state = resume(trunk, job, bench, at_most=start, messages=messages)
-            state = advance(
-                state, bench, until=start, folder=trunk, rate=warmup(job.recipe), job=job
-            )
+            loop = loop_of(state, bench, rate=warmup(job.recipe), folder=trunk, job=job)
+            state = advance(state, loop, until=start, folder=trunk)
             store(trunk, state)
             finish(run, trunk, state, job=job, bench=bench, tokens=tokens, messages=messages)
     return messages
@@ -195,47 +193,19 @@ def resume(folder: Path, job: Job, bench: Bench, *, at_most: int, messages: list
     return state
 
 
-def advance(
-    state: State,
-    bench: Bench,
-    *,
-    until: int,
-    folder: Path,
-    rate: Callable[[int], float],
-    job: Job,
-) -> State:
-    """Train up to step `until` in place, logging and saving into `folder` on the way."""
-    keep_lines(folder / "metrics.jsonl", until=state.step)
-    clock = (time.process_time() - state.core_seconds, time.perf_counter() - state.wall_seconds)
-    saved = time.perf_counter()
+def loop_of(
+    state: State, bench: Bench, *, rate: Callable[[int], float], folder: Path, job: Job
+) -> Loop:
+    """The loop that trains a state in place."""
     for weight in state.weights.values():
         weight.requires_grad_()
-    step = state.step
-    while step < until:
-        stop = min(until, (step // LOG_STEPS + 1) * LOG_STEPS)
-        began = time.perf_counter()
-        loss = train_steps(state, bench, span=(step, stop), rate=rate)
-        if not math.isfinite(loss):
-            raise LabError(
-                f"the loss of {folder.name} became {loss} between steps {step} and {stop}: lower "
-                "the learning rates of the ladder's recipe and choose another folder; "
-                "finished runs are kept"
-            )
-        speed = (stop - step) * bench.recipe.tokens_per_step / (time.perf_counter() - began)
-        step = stop
-        line = {"step": step, "loss": loss, "rate": rate(step - 1), "tokens_per_second": speed}
-        files.append_line(folder / "metrics.jsonl", line)
-        state = State(
-            step=step,
-            weights=state.weights,
-            moments=state.moments,
-            core_seconds=time.process_time() - clock[0],
-            wall_seconds=time.perf_counter() - clock[1],
-        )
-        if time.perf_counter() - saved > job.save_seconds:
-            store(folder, state)
-            saved = time.perf_counter()
-    return state
+    return Loop(
+        take=lambda start, stop: train_steps(state, bench, span=(start, stop), rate=rate),
+        rate=rate,
+        save=lambda reached: store(folder, reached),
+        tokens_per_step=job.recipe.tokens_per_step,
+        save_seconds=job.save_seconds,
+    )
 
 
 def finish(
@@ -254,22 +224,15 @@ def finish(
     claim(run, config)
     decaying = load_latest(run, at_most=config["steps"], messages=messages, device=job.device)
     if decaying is None:
-        decaying = State(
-            step=state.step,
+        decaying = replace(
+            state,
             weights={k: v.detach().clone() for k, v in state.weights.items()},
             moments={k: v.clone() for k, v in state.moments.items()},
-            core_seconds=state.core_seconds,
-            wall_seconds=state.wall_seconds,
         )
         files.write_rows(run / "metrics.jsonl", files.read_lines(trunk / "metrics.jsonl"))
-    decaying = advance(
-        decaying,
-        bench,
-        until=config["steps"],
-        folder=run,
-        rate=warmup_and_decay(job.recipe, tokens),
-        job=job,
-    )
+    rate = warmup_and_decay(job.recipe, tokens)
+    loop = loop_of(decaying, bench, rate=rate, folder=run, job=job)
+    decaying = advance(decaying, loop, until=config["steps"], folder=run)
     noise = {}
     if job.recipe.noise_sequences:
         noise["noise_scale"] = noise_scale(state.weights, bench)
