@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from isoflop.cost import count, flops
 from isoflop.lab.architecture import architecture_of
 from isoflop.lab.attention import attention
+from isoflop.lab.layer import EPSILON, norm, rotate
 from isoflop.lab.mixers_delta import CHUNK
 from isoflop.lab.model import (
     BUFFERS,
@@ -104,6 +105,34 @@ def test_blocked_attention_is_attention(length):
 
     for exact, low in zip(run(torch.float32), run(torch.bfloat16), strict=True):
         assert (low.float() - exact).norm() < 0.02 * exact.norm() + 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("sizes", [(64,), (3, 64)])
+def test_our_norm_has_the_values_and_gradients_of_torchs(sizes, dtype, within):
+    generator = torch.Generator().manual_seed(0)
+    x, gain, grad = (
+        torch.randn(size, generator=generator)
+        for size in ((5, 7, 3, 64), sizes, (5, 7, 3, 64))
+    )  # fmt: skip
+    exact = [x.double().requires_grad_(), gain.double().requires_grad_()]
+    expected = F.rms_norm(exact[0], (64,), None, EPSILON) * exact[1]
+    expected = [expected, *torch.autograd.grad(expected, exact, grad.double())]
+    ours = [x.to(dtype).requires_grad_(), gain.to(dtype).requires_grad_()]
+    found = norm(*ours)
+    found = [found, *torch.autograd.grad(found, ours, grad.to(dtype))]
+    for given, true in zip(found, expected, strict=True):
+        assert given.dtype == dtype
+        assert (given.double() - true).norm() < within * true.norm()
+
+
+def test_rotation_turns_the_first_half_of_a_head_against_the_second():
+    shape = Shape(width=32, depth=1, vocab=8, context=16)
+    table = rotation(shape, dtype=torch.float32)
+    x_BTHK = torch.randn(2, 16, 3, 32, generator=torch.Generator().manual_seed(0))
+    turned = torch.view_as_complex(torch.stack(rotate(x_BTHK, table).chunk(2, -1), -1))
+    plain = torch.view_as_complex(torch.stack(x_BTHK.chunk(2, -1), -1))
+    torch.testing.assert_close(turned, plain * torch.complex(*table))
 
 
 @pytest.mark.parametrize("recipe", ["qwen3", "latent-experts", "delta-hybrid"])

@@ -81,7 +81,7 @@ def _project(
             gains_SK = qk_norms.repeat_interleave(heads, dim=0)
         else:
             gains_SK = torch.cat([qk_norms[:1].expand(heads, -1), qk_norms[1:].expand(groups, -1)])
-        qk_BTSK = norm(qk_BTSK) * gains_SK
+        qk_BTSK = norm(qk_BTSK, gains_SK)
     if turn is not None:
         qk_BTSK = rotate(qk_BTSK, turn)
     q_BTHK, k_BTGK = qk_BTSK.split([heads, groups], dim=2)
