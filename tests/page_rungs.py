@@ -11,8 +11,11 @@ from isoflop.page import (
     Chip,
     Cost,
     Costs,
+    Density,
+    Dimension,
     DrawnLaw,
     Fact,
+    Gain,
     Held,
     Knowing,
     Learning,
@@ -23,6 +26,7 @@ from isoflop.page import (
     Samples,
     Step,
     Thinking,
+    Tried,
     Widening,
 )  # fmt: skip
 from isoflop.page.expression import trace
@@ -116,15 +120,55 @@ def learning():
     )  # fmt: skip
 
 
+def cells(right, wrong, silent):
+    rest = ("unknown_known", 1 - right - wrong - silent)
+    shares = (("known_known", right), ("unknown_unknown", wrong), ("known_unknown", silent), rest)
+    return tuple(Quadrant(name=n, share=s, low=s - 0.02, high=s + 0.02) for n, s in shares)
+
+
+def dimension(name, questions, shares, area):
+    return Dimension(
+        name=name, questions=questions, quadrants=cells(*shares),
+        scores=(Fact(name="knowledge (accuracy)", value="0.541", note="0.506 to 0.577"),
+                Fact(name="sensitivity d_a", value="not identified", note="too few answers"),
+                Fact(name="AUROC", value=area, note="0.61 to 0.79")),
+    )  # fmt: skip
+
+
+def densities():
+    shared = {"model": "590k after RL", "params": 5.9e5, "level": 0.95}
+    return (
+        Density(**shared | {"level": 0.9}, by="loss", measured="2.311 nats/token on 12M tokens",
+                effective=8.1e5, density=1.37, low=1.12, high=None,
+                note="0.63 decades of compute beyond the ladder"),
+        Density(**shared, by="knowledge", measured="54.1% of 500 right", effective=2.9e5,
+                density=0.492, low=0.31, high=0.85),
+        Density(**shared, by="creation", measured="97.0% of 200 right", effective=None,
+                density=None, low=None, high=None, beyond="above"),
+    )  # fmt: skip
+
+
+def tried():
+    sizes = (Fact(name="d64-L2", value="−0.210"), Fact(name="d64-L4", value="−0.390"))
+    return Tried(
+        name="countdown-3", sizes=("d64-L2", "d64-L4"), seeds=3, tokens=1e6, questions=200,
+        level=0.95,
+        gains=(
+            Gain(arm="errors imitated", measure="the likeliest answer is right", clean=0.499,
+                 value=0.199, difference=-0.3, low=-0.424, high=-0.176, verdict="worth less",
+                 by_size=sizes),
+            Gain(arm="errors read, their loss masked", measure="an answer drawn at temperature 1",
+                 clean=0.322, value=0.234, difference=-0.088, low=-0.264, high=0.087,
+                 verdict="undecided", by_size=sizes),
+        ),
+    )  # fmt: skip
+
+
 def knowing():
     share = np.linspace(0, 1, 21)
     return Knowing(
         name="trivia, 590k parameters", questions=800, level=0.95, threshold=0.5,
-        quadrants=tuple(
-            Quadrant(name=n, share=s, low=s - 0.02, high=s + 0.02)
-            for n, s in (("known_known", 0.38), ("unknown_unknown", 0.14),
-                         ("known_unknown", 0.33), ("unknown_known", 0.15))
-        ),
+        quadrants=cells(0.38, 0.14, 0.33),
         scores=(Fact(name="AUROC", value="0.742", note="0.706 to 0.777"),
                 Fact(name="d' at the threshold", value="not identified", note="too few answers")),
         risk=line("risk", share[1:], 0.05 + 0.42 * share[1:] ** 1.5, 0.03),
@@ -136,6 +180,9 @@ def knowing():
                        value="answer from 0.62 on", note="44% answered, 17.1% of them wrong"),),
         bands=(Fact(name="0.00 to 0.31", value="abstain"), Fact(name="0.31 to 0.66", value="call"),
                Fact(name="0.66 to 1.00", value="answer")),
+        dimensions=(dimension("knowledge", 500, (0.41, 0.12, 0.36), "0.771"),
+                    dimension("reasoning", 300, (0.33, 0.173, 0.28), "0.683")),
+        missing=("creation",),
         left_out=(Fact(name="worth of a second", value="needs columns 'y_think' and 'seconds'"),),
     )  # fmt: skip
 
@@ -182,7 +229,9 @@ def everything(**changes):
         slopes=report.slopes,
         samples=(samples(),),
         learning=(learning(),),
+        tried=(tried(),),
         knowing=(knowing(),),
+        densities=densities(),
         arms=(arms(),),
         costs=costs(),
         **changes,

@@ -66,6 +66,15 @@ def test_rungs_out_of_order_are_pooled():
     assert read_off(logs, accuracy, 0.4) == pytest.approx((np.log(2) + np.log(4)) / 2)
     assert read_off(logs, accuracy, 0.5) == pytest.approx((np.log(4) + np.log(8)) / 2)
     assert read_off(logs, accuracy, 0.1) == -np.inf
+    assert read_off(logs, accuracy, 0.6) == np.log(8)
+
+
+def test_level_rungs_at_an_end_and_a_floor_of_no_right_answer_say_nothing():
+    logs = np.log([1.0, 2.0, 4.0, 8.0])
+    assert read_off(logs, np.array([0.1, 0.1, 0.3, 0.3]), 0.1) == -np.inf
+    assert read_off(logs, np.array([0.1, 0.1, 0.3, 0.3]), 0.3) == np.inf
+    assert read_off(logs, np.array([0.0, 0.2, 0.4, 1.0]), 0.0) == -np.inf
+    assert read_off(logs, np.array([0.0, 0.2, 0.4, 1.0]), 1.0) == np.inf
 
 
 @pytest.mark.parametrize(

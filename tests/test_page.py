@@ -84,8 +84,17 @@ def named(name):
             for s in report.learning
         ),
         knowing=tuple(
-            replace(s, name=name, router=(replace(s.router[0], name=name),), **said)
+            replace(s, name=name, router=(replace(s.router[0], name=name),), missing=(name,),
+                    dimensions=tuple(replace(d, name=name) for d in s.dimensions), **said)
             for s in report.knowing
+        ),
+        densities=tuple(
+            replace(d, model=name, by=name, measured=name, note=name) for d in report.densities
+        ),
+        tried=tuple(
+            replace(t, name=name, sizes=(name,), note=name,
+                    gains=(replace(t.gains[0], arm=name, measure=name, verdict=name),))
+            for t in report.tried
         ),
         arms=tuple(
             replace(s, a=name, b=name, trend=name, decision=name, laws=(fact,), warnings=(name,))
@@ -132,8 +141,8 @@ def test_a_tab_appears_only_where_the_report_has_its_data():
     assert tabs(sweep()) == ["L1 Loss", "Runs", "Method"]
     assert tabs(ladder()) == ["L1 Loss", "Runs", "Backtest", "Ledger", "Method"]
     assert tabs(everything()) == [
-        "L1 Loss", "L2 Thinking", "L3 Learning", "L4 Knowing", "Arms", "Runs", "Backtest",
-        "Ledger", "Costs", "Method",
+        "L1 Loss", "L2 Thinking", "L3 Learning", "L4 Knowing", "Density", "Arms", "Runs",
+        "Backtest", "Ledger", "Costs", "Method",
     ]  # fmt: skip
 
 

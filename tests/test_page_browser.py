@@ -108,12 +108,38 @@ def test_the_keyboard_reaches_the_answer_and_every_table(visit):
     assert tables.count() == page.locator("[role=region][tabindex='0'][aria-label]").count() > 6
 
 
+def test_density_and_dimensions_are_tables_a_reader_finds(visit):
+    page = visit(everything(), width=390)
+    page.locator("#tab-l4").click()
+    apart = page.get_by_role("region", name="Knowledge, reasoning and creation apart")
+    assert apart.locator("thead th").all_inner_texts()[1:] == ["knowledge", "reasoning"]
+    row = apart.locator("tbody tr", has_text="Unknown unknown")
+    assert row.locator("td").nth(1).inner_text().split() == ["17.3%", "15.3%", "to", "19.3%"]
+    assert page.get_by_text("No questions on creation were asked.").is_visible()
+    page.get_by_role("tab", name="Density").click()
+    rows = page.locator("#density tbody tr")
+    assert rows.count() == 3
+    assert rows.nth(0).locator("td").nth(1).inner_text().split("\n") == ["1.37", "90%: 1.12 to –"]
+    assert rows.nth(2).locator("td").nth(1).inner_text() == "not identified"
+    assert rows.nth(2).locator("td").nth(2).inner_text() == "above the ladder"
+
+
+def test_the_verdict_on_trial_and_error_has_sizes_seeds_and_interval(visit):
+    page = visit(everything())
+    page.locator("#tab-l2").click()
+    assert page.get_by_text("1M tokens each, sizes d64-L2, d64-L4, 3 seeds").is_visible()
+    cells = page.locator("#tried tbody tr").first.locator("td").all_inner_texts()
+    assert cells[1:] == [
+        "worth less", "−0.300\n−0.424 to −0.176", "0.499", "0.199", "−0.210", "−0.390",
+    ]  # fmt: skip
+
+
 def test_the_page_is_whole_without_scripts(visit):
     page = visit(everything(), script=False)
     assert page.locator("figure svg.wide").first.is_visible()
     assert page.locator("#theme").is_hidden()
     assert page.locator("#dials").is_hidden()
-    assert page.locator(".panel:visible").count() == page.locator(".panel").count() == 10
+    assert page.locator(".panel:visible").count() == page.locator(".panel").count() == 11
     page.screenshot(path=ARTIFACTS / "everything-no-script.png", full_page=True)
 
 
@@ -121,7 +147,7 @@ def test_paper_is_light_and_holds_the_whole_table(visit):
     page = visit(everything(), width=688, scheme="dark")
     page.emulate_media(media="print")
     page.screenshot(path=ARTIFACTS / "everything-print.png", full_page=True)
-    assert page.locator(".panel:visible").count() == 10
+    assert page.locator(".panel:visible").count() == 11
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("document.documentElement.scrollWidth") == 688
     cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
@@ -150,4 +176,4 @@ def test_a_hostile_name_everywhere_leaves_the_page_in_its_frame(visit, name, wid
     for tab in page.locator("#tabs a").all():
         tab.click()
         assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.locator("section").count() == 14
+    assert page.locator("section").count() == 16

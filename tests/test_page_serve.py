@@ -228,7 +228,7 @@ def test_the_browser_shows_news_without_a_reload_and_the_report_at_the_end(site,
     page.locator("#dials").wait_for()
     assert page.evaluate("window.mark ?? 0") == 0
     page.get_by_text("Ended: the forecast was a hit.").wait_for()
-    assert page.locator("[role=tab]").count() == 10
+    assert page.locator("[role=tab]").count() == 11
     time.sleep(1.2)
     assert noise == []
     context.close()

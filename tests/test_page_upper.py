@@ -5,14 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from isoflop.forecast import compare
+from isoflop.forecast import compare, pool
 from isoflop.forecast.curve import forecast_curve, score_curve
-from isoflop.knowing import know, sample_curve
+from isoflop.knowing import densities, know, loss_densities, sample_curve
 from isoflop.laws import pretrain
 from isoflop.page import build_page, report_from_json, report_json
 from isoflop.page.embed import thinking_of
 from isoflop.page.slider import Dials, think
-from isoflop.page.upper import arms_of, knowing_of, learning_of, samples_of
+from isoflop.page.upper import (
+    arms_of,
+    densities_of,
+    knowing_of,
+    learning_of,
+    loss_densities_of,
+    samples_of,
+)
 from isoflop.tables import Items, Runs
 from page_reports import ladder
 
@@ -79,6 +86,39 @@ def test_what_a_model_knows_keeps_its_quadrants_and_routers(measured):
     assert "Known unknown" in page
     assert "passed on to the larger model" in page
     assert all(fact.name in page for fact in made.scores if "'" not in fact.name)
+
+
+def test_dimensions_keep_their_quadrants_and_what_was_not_asked():
+    table = items()
+    kinds = np.where(np.arange(len(table)) % 2, "knowledge", "reasoning")
+    known = know(Items.of({**table.data, "dimension": kinds}, name="made"), draws=100)
+    made = knowing_of(known)
+    part = known.parts["dimensions"].parts["reasoning"]
+    shown_part = {d.name: d for d in made.dimensions}["reasoning"]
+    assert {q.name: q.share for q in shown_part.quadrants} == part.cells
+    assert made.missing == ("creation",)
+    page = shown(knowing=(made,))
+    assert "No questions on creation were asked." in page
+    assert f"{part.scores['auroc']:.3f}" in page
+
+
+def test_densities_keep_their_rows_and_where_nothing_is_known():
+    rows = []
+    for model, params, share in (("s", 1e6, 0.2), ("m", 4e6, 0.5), ("new", 2e6, 0.45),
+                                 ("best", 3e6, 0.95)):  # fmt: skip
+        rows += [{"id": str(k), "model": model, "params": params, "dimension": "creation",
+                  "y": int(k < 100 * share)} for k in range(100)]  # fmt: skip
+    found = densities(Items.of(rows), reference=["s", "m"], draws=100)
+    made = densities_of(found)
+    assert [row.density for row in made] == [row.density for row in found.rows]
+    assert (made[1].beyond, made[1].density) == ("above", None)
+    page = shown(densities=made)
+    assert "above the ladder" in page
+    assert f"{found.rows[0].density:.3g}" in page
+    beside = loss_densities(pool(arm(1.0, 0), [pretrain.CHINCHILLA], draws=60), arm(1.5, 1))
+    by_loss = loss_densities_of(beside, unit="nats/token")
+    assert [row.effective for row in by_loss] == [row.effective for row in beside.rows]
+    assert f"{beside.rows[3].loss:.3f} nats/token" in shown(densities=by_loss)
 
 
 def test_a_sealed_curve_stands_beside_what_came_out():

@@ -131,14 +131,15 @@ def densities(
 def read_off(logs: Array, accuracy: Array, own: float) -> float:
     """ln params at which the ladder has that accuracy; infinite beyond its ends.
 
-    Where pooled rungs are level, the middle of them.
+    Where pooled rungs are level, the middle of them; but level rungs at an end of the ladder, and
+    no or every question right, say nothing of where beyond it.
     """
     steps = pooled(accuracy, np.ones(len(accuracy)))
-    if own < steps[0]:
-        return -np.inf
-    if own > steps[-1]:
-        return np.inf
     level = np.flatnonzero(steps == own)
+    if own < steps[0] or own == 0 or (len(level) > 1 and level[0] == 0):
+        return -np.inf
+    if own > steps[-1] or own == 1 or (len(level) > 1 and level[-1] == len(steps) - 1):
+        return np.inf
     if len(level):
         return float(logs[level].mean())
     above = int(np.searchsorted(steps, own))

@@ -29,21 +29,25 @@ from isoflop.page.rungs import (
     Arms,
     Cost,
     Costs,
+    Density,
+    Dimension,
     Fact,
+    Gain,
     Knowing,
     Learning,
     Line,
     Quadrant,
     Samples,
     Step,
+    Tried,
 )  # fmt: skip
 from isoflop.page.slider import Answer, Dials, answer
 
 __all__ = [
     "Answer", "Arms", "Backtest", "BacktestRow", "Band", "Chip", "Coefficient", "Column", "Cost",
-    "Costs", "Curve", "Dials", "DrawnLaw", "Fact", "Headline", "Held", "Knowing", "LawFit",
-    "Learning", "Line", "Member", "Noise", "Optimum", "Outlook", "Quadrant", "Reached", "Report",
-    "Reproduce", "Samples", "Sealed", "Slice", "Slope", "Step", "Target", "Thinking", "Valley",
-    "Warn", "Widening", "answer", "build_page", "read_page", "report_from_json", "report_json",
-    "write_page",
+    "Costs", "Curve", "Density", "Dials", "Dimension", "DrawnLaw", "Fact", "Gain", "Headline",
+    "Held", "Knowing", "LawFit", "Learning", "Line", "Member", "Noise", "Optimum", "Outlook",
+    "Quadrant", "Reached", "Report", "Reproduce", "Samples", "Sealed", "Slice", "Slope", "Step",
+    "Target", "Thinking", "Tried", "Valley", "Warn", "Widening", "answer", "build_page",
+    "read_page", "report_from_json", "report_json", "write_page",
 ]  # fmt: skip

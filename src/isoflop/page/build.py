@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from isoflop.page import appendix, higher, opening, sections
+from isoflop.page import appendix, beside, higher, opening, sections
 from isoflop.page.element import html, node
 from isoflop.page.report import Report, report_from_json, report_json
 
@@ -156,9 +156,10 @@ def tabs_of(report: Report) -> list[tuple[str, str, list[Element | None]]]:
     """Name, title and sections of every tab there can be."""
     return [
         ("l1", "L1 Loss", [sections.valley(report), appendix.laws(report), appendix.noise(report)]),
-        ("l2", "L2 Thinking", [higher.samples(report)]),
+        ("l2", "L2 Thinking", [higher.samples(report), beside.tried(report)]),
         ("l3", "L3 Learning", [higher.learning(report)]),
         ("l4", "L4 Knowing", [higher.knowing(report)]),
+        ("dense", "Density", [beside.density(report)]),
         ("compared", "Arms", [higher.arms(report)]),
         ("all", "Runs", [appendix.runs(report)]),
         ("tested", "Backtest", [sections.backtest(report)]),

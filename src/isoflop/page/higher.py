@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from isoflop import figures
 from isoflop.page.element import Child, node
 from isoflop.page.numerals import count, duration, minus, percent, power, short, significant
-from isoflop.page.parts import Head, drawing, facts, fold, section, soft, table
+from isoflop.page.parts import Head, drawing, facts, fold, noted, section, soft, table
 from isoflop.page.report import Report
 from isoflop.page.rungs import Arms, Costs, Knowing, Learning, Line, Samples
 
@@ -177,6 +177,8 @@ def _knowing(shown: Knowing) -> list[Child]:
                              half=True))  # fmt: skip
     parts.append(node("div", {"class": "pair"}, *drawn) if len(drawn) > 1 else None)
     parts += drawn if len(drawn) == 1 else []
+    if shown.dimensions:
+        parts += _dimensions(shown)
     lists = (
         ("Scores", shown.scores), ("Abstention", shown.promises),
         ("What to do at which confidence", shown.bands), ("Not in these data", shown.left_out),
@@ -205,6 +207,24 @@ def _quadrants(shown: Knowing) -> Element:
     )
     return node("figure", None, node("ul", {"class": "quadrants"}, *cells),
                 node("figcaption", None, f"{claim}."))  # fmt: skip
+
+
+def _dimensions(shown: Knowing) -> list[Child]:
+    """Knowledge, reasoning and creation side by side."""
+    heads = [Head(text="", kind="name"), *(Head(text=d.name) for d in shown.dimensions)]
+    rows: list[list[Child]] = [["questions", *(str(d.questions) for d in shown.dimensions)]]
+    for name, (title, _) in CELLS.items():
+        cells = [next(q for q in d.quadrants if q.name == name) for d in shown.dimensions]
+        spans = [f"{percent(q.low)} to {percent(q.high)}" for q in cells]
+        rows.append([title, *map(noted, (percent(q.share) for q in cells), spans)])
+    for name in dict.fromkeys(fact.name for d in shown.dimensions for fact in d.scores):
+        found = [{f.name: f for f in d.scores}.get(name) for d in shown.dimensions]
+        rows.append([name, *(MISSING if f is None else noted(f.value, f.note) for f in found)])
+    lacking = " and ".join(shown.missing)
+    return [
+        table("Knowledge, reasoning and creation apart", heads, rows),
+        soft(f"No questions on {lacking} were asked.") if lacking else None,
+    ]
 
 
 def arms(report: Report) -> Element | None:

@@ -64,6 +64,11 @@ def cell(content: Child, kind: str) -> Element:
     return node("td", {"class": kind}, content)
 
 
+def noted(value: Child, note: str) -> Child:
+    """A value with its interval or meaning in small letters under it."""
+    return node("div", None, value, node("small", None, note)) if note else value
+
+
 def table(
     caption: str,
     heads: Sequence[Head],

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isoflop.page.outlook import Outlook
-from isoflop.page.rungs import Arms, Costs, Fact, Knowing, Learning, Samples
+from isoflop.page.rungs import Arms, Costs, Density, Fact, Knowing, Learning, Samples, Tried
 
 ROLES = ("ladder", "seed", "target")
 NEEDED = ("run", "role", "params", "tokens", "flops", "loss")
@@ -270,8 +270,9 @@ class Report:
     """Everything a page shows; a part left out leaves its section, or its tab, out.
 
     outlook makes the opening sentence follow its sliders; without it the headline, which needs
-    none, is the sentence. samples, learning, knowing (rungs L2 to L4) and arms hold one entry for
-    each table, policy or pair that was measured.
+    none, is the sentence. samples, tried, learning, knowing (rungs L2 to L4) and arms hold one
+    entry for each table, comparison, policy or pair that was measured; densities one for each
+    model and dimension.
     `runs` needs columns run, role (ladder, seed or target), params, tokens, flops and loss.
     Raises ValueError where a column is missing or ragged, or a number is not finite.
     """
@@ -294,8 +295,10 @@ class Report:
     slopes: tuple[Slope, ...] = ()
     outlook: Outlook | None = None
     samples: tuple[Samples, ...] = ()
+    tried: tuple[Tried, ...] = ()
     learning: tuple[Learning, ...] = ()
     knowing: tuple[Knowing, ...] = ()
+    densities: tuple[Density, ...] = ()
     arms: tuple[Arms, ...] = ()
     costs: Costs | None = None
 

@@ -85,6 +85,16 @@ class Quadrant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """Knowledge, reasoning or creation: the quadrants and scores of its questions alone."""
+
+    name: str
+    questions: int
+    quadrants: tuple[Quadrant, ...]
+    scores: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Knowing:
     """L4: what the model knows of what it knows, and what follows for its answers."""
 
@@ -100,7 +110,60 @@ class Knowing:
     strong: float | None = None
     promises: tuple[Fact, ...] = ()  # thresholds of abstention and what they promise
     bands: tuple[Fact, ...] = ()  # what to do at which confidence
+    dimensions: tuple[Dimension, ...] = ()
+    missing: tuple[str, ...] = ()  # dimensions without questions
     left_out: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Density:
+    """How large a model of the reference ladder would have to be to do as well as one model.
+
+    by: "loss", or the dimension of the questions ("all" of them). measured: as it is to be read.
+    effective, density, low, high: None where the ladder does not reach, `beyond` being "below" or
+    "above" where it is so of effective.
+    """
+
+    model: str
+    by: str
+    measured: str
+    params: float
+    effective: float | None
+    density: float | None
+    low: float | None
+    high: float | None
+    level: float
+    beyond: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """How much better an arm of training is than clean solutions, by one measure, over seeds."""
+
+    arm: str
+    measure: str
+    clean: float
+    value: float
+    difference: float
+    low: float
+    high: float
+    verdict: str  # "worth more", "worth less" or "undecided"
+    by_size: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """Trial and error against clean solutions at equal tokens."""
+
+    name: str
+    sizes: tuple[str, ...]
+    seeds: int
+    tokens: float  # trained on by each model
+    questions: int
+    level: float
+    gains: tuple[Gain, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

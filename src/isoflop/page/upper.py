@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from isoflop.knowing.density import ALL
+from isoflop.knowing.dimensions import COMPARED
 from isoflop.knowing.quadrants import SHOWN
-from isoflop.page.rungs import Arms, Fact, Knowing, Learning, Line, Quadrant, Samples
+from isoflop.page.rungs import (
+    Arms,
+    Density,
+    Dimension,
+    Fact,
+    Knowing,
+    Learning,
+    Line,
+    Quadrant,
+    Samples,
+)
 from isoflop.units import show
 
 if TYPE_CHECKING:
     from isoflop.forecast import Comparison
     from isoflop.forecast.curve import CurveForecast, CurveScore
-    from isoflop.knowing import Knowledge, SampleCurve
+    from isoflop.knowing import Densities, Knowledge, LossDensities, SampleCurve
 
 PASSED = {"oracle": "oracle", "self_knowledge": "perfect self-knowledge", "random": "at random",
           "confidence": "by confidence"}  # fmt: skip
@@ -99,7 +111,7 @@ def knowing_of(known: Knowledge) -> Knowing:
     bands = [] if rule is None else [
         Fact(name=f"{low:.2f} to {high:.2f}", value=do) for low, high, do in rule.bands
     ]  # fmt: skip
-    second = parts.get("worth_of_a_second")
+    second, apart = parts.get("worth_of_a_second"), parts.get("dimensions")
     if second is not None:
         bands.append(
             Fact(name="a second of thinking", value=f"worth {second.worth:.3g}",
@@ -110,11 +122,7 @@ def knowing_of(known: Knowledge) -> Knowing:
         questions=shown[0].questions if shown else promises[0].questions,
         level=shown[0].level if shown else 0.95,
         threshold=None if quad is None else quad.threshold,
-        quadrants=() if quad is None else tuple(
-            Quadrant(name=cell, share=share, low=quad.posterior[cell][0],
-                     high=quad.posterior[cell][1])
-            for cell, share in quad.cells.items()
-        ),
+        quadrants=() if quad is None else _cells(quad),
         scores=() if quad is None else _scores(quad),
         risk=None if quad is None else _risk(quad.risk_coverage),
         router=() if routing is None else tuple(
@@ -127,14 +135,54 @@ def knowing_of(known: Knowledge) -> Knowing:
         strong=None if routing is None else routing.strong,
         promises=tuple(_promise(p) for p in promises),
         bands=tuple(bands),
+        dimensions=() if apart is None else tuple(
+            Dimension(name=kind, questions=part.questions, quadrants=_cells(part),
+                      scores=_scores(part, [s for s in SHOWN if s[1] in COMPARED]))
+            for kind, part in apart.parts.items()
+        ),
+        missing=() if apart is None else apart.missing,
         left_out=tuple(Fact(name=k.replace("_", " "), value=v) for k, v in known.left_out.items()),
     )  # fmt: skip
 
 
-def _scores(quad: Any) -> tuple[Fact, ...]:
+def densities_of(found: Densities) -> tuple[Density, ...]:
+    """Every model beside the ladder, dimension by dimension."""
+    return tuple(
+        Density(
+            model=r.model, by="all questions" if r.dimension == ALL else r.dimension,
+            measured=f"{100 * r.accuracy:.1f}% of {r.questions} right", params=r.params,
+            effective=r.effective, density=r.density, low=r.interval[0], high=r.interval[1],
+            level=found.level, beyond=r.beyond,
+        )
+        for r in found.rows
+    )  # fmt: skip
+
+
+def loss_densities_of(found: LossDensities, *, unit: str) -> tuple[Density, ...]:
+    """Every run beside the ladder's pool."""
+    return tuple(
+        Density(
+            model=r.run, by="loss",
+            measured=f"{r.loss:.3f} {unit} on {show(r.tokens)} tokens", params=r.params,
+            effective=r.effective, density=r.density, low=r.interval[0], high=r.interval[1],
+            level=found.level, beyond=r.beyond,
+            note=f"{r.decades:.2f} decades of compute beyond the ladder" if r.decades > 0 else "",
+        )
+        for r in found.rows
+    )  # fmt: skip
+
+
+def _cells(quad: Any) -> tuple[Quadrant, ...]:
+    return tuple(
+        Quadrant(name=cell, share=share, low=quad.posterior[cell][0], high=quad.posterior[cell][1])
+        for cell, share in quad.cells.items()
+    )
+
+
+def _scores(quad: Any, wanted: Sequence[tuple[str, str]] = SHOWN) -> tuple[Fact, ...]:
     """The quadrants' figures with intervals; what is not identified with the reason."""
     out = []
-    for words, name in SHOWN:
+    for words, name in wanted:
         value = quad.scores.get(name)
         if value is not None:
             ends = quad.intervals.get(name)
