@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-12  # predicted decrease, relative to the objective
 SHORTER = np.array([0.4, 0.15, 0.05, 0.015, 0.004])  # of a step that did not descend
 LARGEST = 1e100  # entry of a Hessian: a law that steep has overflowed
-NEWTON, MAJORISER = 0, 1
+NEWTON, MAJORISER, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # of (2, P) dampings
 GIVE_UP = 1e9  # damping at which a step is no longer worth taking
 
 
@@ -58,16 +58,26 @@ class State(NamedTuple):
 
 
 class Expanded(NamedTuple):
-    """Gradient (P, p), Hessian (P, p, p) of the objective, and what its majoriser needs."""
+    """Gradient (P, p), Hessian (P, p, p) of the objective, and what its majoriser needs.
+
+    weights (P, n) or (1, n); size (P, n): |residual|; level (P, n): of the output, if that counts.
+    """
 
     gradient: Array
     hessian: Array
     expansion: Expansion
-    reweighted: Array
+    weights: Array
+    size: Array
+    level: Array | None
 
-    def majoriser(self, rows: Index) -> Array:
-        """The positive Hessian of iteratively reweighted least squares for some problems."""
-        return self.expansion.take(rows).quadratic(self.reweighted[rows])
+    def majoriser(self, rows: Index, width: float) -> Array:
+        """The positive Hessian of iteratively reweighted least squares, for some problems."""
+        w, size, level, of = self.weights, self.size, self.level, self.expansion
+        if len(rows) < len(size):
+            w, size, of = w if len(w) == 1 else w[rows], size[rows], of.take(rows)
+            level = None if level is None else level[rows]
+        outer = w * np.where(size <= width, 1.0, width / np.maximum(size, 1e-300))
+        return of.quadratic(outer if level is None else outer * level**2)
 
 
 def residual(problems: Problems, f: Array, objective: Objective) -> Array:
@@ -94,17 +104,14 @@ def expand(
     r = residual(problems, f, objective)
     w = problems.weights * objective.sides(r)
     size = np.abs(r)
-    inside = size <= width
-    slope = w * np.clip(r, -width, width)  # d rho / d r
-    reweighted = w * np.where(inside, 1.0, width / np.maximum(size, 1e-300))
-    if objective.raw:
-        level = np.exp(f)
-        first, second = slope * level, w * inside * level**2
-        hessian = expansion.quadratic(second - first, -first)
-        gradient = -expansion.gradient(first)
-        return Expanded(gradient, hessian, expansion, reweighted * level**2)
-    hessian = expansion.quadratic(w * inside, -slope)
-    return Expanded(-expansion.gradient(slope), hessian, expansion, reweighted)
+    first = w * np.clip(r, -width, width)  # d rho / d r
+    second = w * (size <= width) if np.isfinite(width) else w
+    level = np.exp(f) if objective.raw else None
+    if level is not None:
+        first, second = first * level, second * level**2
+        second = second - first
+    hessian = expansion.quadratic(second, -first)
+    return Expanded(-expansion.gradient(first), hessian, expansion, w, size, level)
 
 
 def minimise(
@@ -136,21 +143,23 @@ def minimise(
             break
         sub = problems.take(active)
         at = expand(chart, sub, u[active], objective=objective, width=width)
-        before, here, rows = best[active], u[active], np.arange(len(active))
-        for model in (NEWTON, MAJORISER):
-            matrix = at.hessian if model == NEWTON else at.majoriser(rows)
+        before, rows = best[active], np.arange(len(active))
+        for models in (BOTH,) if thorough else (NEWTON, MAJORISER):
+            matrices = [at.hessian] if models.start == 0 else []
+            matrices += [at.majoriser(rows, width)] if models.stop == 2 else []
+            here = state.u[active[rows]]
             step, promised = _step(
-                chart, here[rows], at.gradient[rows], matrix, state.damping[model, active[rows]]
+                chart, here, at.gradient[rows], matrices, state.damping[models, active[rows]]
             )
-            if model == NEWTON:
-                state.decrease[active] = promised
+            if models.start == 0:
+                state.decrease[active] = promised[0]
             _try(
-                chart, sub.take(rows), here[rows], step, state=state, index=active[rows],
-                model=model, before=before[rows], objective=objective, width=width,
+                chart, sub.take(rows), here, step, state=state, index=active[rows],
+                models=models, before=before[rows], objective=objective, width=width,
                 # A search keeps to full steps, which leave poor basins that fractions settle in.
-                shorten=model == NEWTON and np.isfinite(width) and not thorough,
+                shorten=models == NEWTON and np.isfinite(width),
             )  # fmt: skip
-            rows = rows if thorough else np.flatnonzero(best[active] >= before)
+            rows = np.flatnonzero(best[active] >= before)
             if not len(rows):
                 break
         done = state.decrease[active] <= tolerance * np.maximum(best[active], 1e-300)
@@ -161,24 +170,29 @@ def minimise(
 
 def _try(
     chart: Chart, problems: Problems, here: Array, step: Array, *,
-    state: State, index: Index, model: int, before: Array, objective: Objective, width: float,
+    state: State, index: Index, models: slice, before: Array, objective: Objective, width: float,
     shorten: bool,
 ) -> None:  # fmt: skip
-    """Take the step of the problems `index` where it descends, and damp their model by that."""
+    """Take the best step (m, P, p) of the problems `index` where it descends, and damp each of the
+    m models by whether its own did."""
     trial_u = np.clip(here + step, chart.lower, chart.upper)
-    trial = values(chart, problems, trial_u, objective=objective, width=width)
-    failed = np.flatnonzero(trial >= before)
+    m, p = len(step), step.shape[2]
+    many = problems if m == 1 else problems.take(np.tile(np.arange(len(index)), m))
+    trial = values(chart, many, trial_u.reshape(-1, p), objective=objective, width=width)
+    trial = trial.reshape(m, -1)
+    failed = np.flatnonzero(trial[0] >= before)
     if shorten and len(failed):
         _shorten(
-            chart, problems.take(failed), here[failed], step[failed],
-            into=(trial_u, trial, failed), objective=objective, width=width,
+            chart, problems.take(failed), here[failed], step[0, failed],
+            into=(trial_u[0], trial[0], failed), objective=objective, width=width,
         )  # fmt: skip
-    damping = state.damping[model, index]
-    state.damping[model, index] = np.where(
+    damping = state.damping[models, index]
+    state.damping[models, index] = np.where(
         trial < before, np.maximum(damping / 8, 1e-12), np.maximum(damping, 1e-6) * 8
     )
-    down = trial < state.value[index]
-    state.u[index[down]], state.value[index[down]] = trial_u[down], trial[down]
+    for moved, reached in zip(trial_u, trial, strict=True):
+        down = reached < state.value[index]
+        state.u[index[down]], state.value[index[down]] = moved[down], reached[down]
 
 
 def _shorten(
@@ -201,31 +215,31 @@ def _shorten(
 
 
 def _step(
-    chart: Chart, u: Array, gradient: Array, matrix: Array, damping: Array
+    chart: Chart, u: Array, gradient: Array, matrices: list[Array], damping: Array
 ) -> tuple[Array, Array]:
-    """A damped step (P, p) down a quadratic model, and the decrease the undamped one promises.
+    """Damped steps (m, P, p) down m quadratic models, and the decreases (m, P) promised undamped.
 
-    Coordinates at a bound that the gradient pushes against are held. The model is used with
-    the absolute values of its eigenvalues, so a saddle is left downhill. A model that overflowed
-    promises everything and steps nowhere: its problem is damped until it is given up.
+    Coordinates at a bound that the gradient pushes against are held. A model is used with the
+    absolute values of its eigenvalues, so a saddle is left downhill. One that overflowed promises
+    everything and steps nowhere: its problem is damped until it is given up.
     """
-    sound = np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
-    sound &= np.abs(matrix).max(axis=(1, 2)) < LARGEST
-    broken = np.logical_not(sound)
-    gradient = np.where(broken[:, None], 0.0, gradient)
-    matrix = np.where(broken[:, None, None], np.eye(u.shape[1]), matrix)
+    matrix = np.stack(matrices)
+    broken = ~(np.abs(matrix).max(axis=(2, 3)) < LARGEST) | ~np.isfinite(gradient).all(axis=1)
+    if broken.any():
+        gradient = np.where(broken[..., None], 0.0, gradient)
+        matrix = np.where(broken[..., None, None], np.eye(u.shape[1]), matrix)
     held = ((u <= chart.lower) & (gradient > 0)) | ((u >= chart.upper) & (gradient < 0))
-    free = ~held
-    diagonal = np.abs(np.einsum("pii->pi", matrix))
-    largest = diagonal.max(axis=1, keepdims=True)
+    diagonal = np.abs(np.diagonal(matrix, axis1=2, axis2=3))
+    largest = diagonal.max(axis=2, keepdims=True)
     scale = 1 / np.sqrt(np.maximum(diagonal, 1e-6 * largest + 1e-100))
-    g = gradient * scale * free
-    both = free[:, :, None] & free[:, None, :]
-    pair = scale[:, :, None] * scale[:, None, :]
-    scaled = np.where(both, matrix * pair, held[:, :, None] * np.eye(u.shape[1]))
+    scaled = matrix * scale[..., :, None] * scale[..., None, :]
+    if held.any():
+        both = ~held[..., :, None] & ~held[..., None, :]
+        scaled = np.where(both, scaled, held[..., :, None] * np.eye(u.shape[1]))
+        scale = np.where(held, 0.0, scale)
     eigenvalues, vectors = np.linalg.eigh(scaled)
-    turned = (g[:, None, :] @ vectors)[:, 0, :]
+    turned = ((gradient * scale)[..., None, :] @ vectors)[..., 0, :]
     size = np.maximum(np.abs(eigenvalues), 1e-13)
-    promised = 0.5 * np.sum(turned**2 / np.maximum(size, 1e-10), axis=1)
-    step = (vectors @ (turned / (size + damping[:, None]))[..., None])[..., 0]
-    return -step * scale * free, np.where(broken, np.inf, promised)
+    promised = 0.5 * np.sum(turned**2 / np.maximum(size, 1e-10), axis=2)
+    step = (vectors @ (turned / (size + damping[..., None]))[..., None])[..., 0]
+    return -step * scale, np.where(broken, np.inf, promised)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Index = NDArray[np.integer]
 
-CHUNK = 60_000  # numbers an array of a batch holds: it stays in cache
+CHUNK = 24_000  # numbers an array of a batch holds: it stays in cache
 SAMPLES = 14  # starts ranked for each of p coordinates; 2 p + 2 of them are fitted roughly
 FINISHED = 4  # of them are fitted to the end
 SAME = 1e-5  # relative difference of rough minima that counts as none
@@ -225,11 +225,7 @@ def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array
 
 def _repeated(problems: Problems, count: int, times: int) -> Problems:
     """Each problem `times` times in a row."""
-    index = np.repeat(np.arange(count), times)
-    return Problems(
-        np.broadcast_to(problems.log_y, (count, problems.log_y.shape[1]))[index],
-        np.broadcast_to(problems.weights, (count, problems.weights.shape[1]))[index],
-    )
+    return problems.take(np.repeat(np.arange(count), times))
 
 
 def _resume(

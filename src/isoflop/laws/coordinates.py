@@ -9,7 +9,7 @@ Shapes: P problems, n runs, p coordinates, m coordinates of one atom.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,11 +34,31 @@ class Bent(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """A link's value (P, n), gradient (one (P, n) an atom) and Hessian {(a, b): (P, n)}, a <= b."""
+    """A link's value (P, n), gradient g (one (P, n) an atom) and Hessian {(a, b): (P, n)}, a <= b.
+
+    The Hessian is what is listed plus `square` times g g': the logarithm of a sum has square -1.
+    """
 
     value: Array
     gradient: tuple[Array, ...]
     hessian: dict[tuple[int, int], Array]
+    square: float = 0.0
+
+
+class Packed(NamedTuple):
+    """The distinct columns of linear atoms, or of products of two atoms, and where they belong.
+
+    designs: one (n, k) an atom, or a pair of atoms a <= b. places: (sum of k, p) or, of pairs,
+    (sum of k, p p).
+    """
+
+    designs: list[Array]
+    places: Array
+
+    def contract(self, weights: Iterable[Array]) -> Array:
+        """sum_n weights x columns for weights (P, n) of each atom or pair: (P, p) or (P, p p)."""
+        parts = [weight @ design for weight, design in zip(weights, self.designs, strict=True)]
+        return np.concatenate(parts, axis=1) @ self.places
 
 
 @dataclass(frozen=True)
@@ -117,22 +137,27 @@ class Chart:
         return self.link_value([atom.value(u) for atom in self.atoms])
 
     @cached_property
-    def straight(self) -> dict[tuple[int, ...], Array] | None:
-        """Where all atoms are linear: their designs (n, p), and products (n, p p) by pair."""
-        if not all(isinstance(atom, Linear) for atom in self.atoms):
+    def straight(self) -> tuple[Packed, Packed] | None:
+        """Where all atoms are linear: their columns for gradients, products for Hessians."""
+        linear = [atom for atom in self.atoms if isinstance(atom, Linear)]
+        if len(linear) < len(self.atoms):
             return None
-        p, designs = len(self.lower), []
-        for atom in self.atoms:
-            full = np.zeros((len(atom.design), p))  # type: ignore[union-attr]
-            full[:, atom.index] = atom.design  # type: ignore[union-attr]
-            designs.append(full)
-        out: dict[tuple[int, ...], Array] = {(a,): d for a, d in enumerate(designs)}
-        for a, left in enumerate(designs):
-            for b in range(a, len(designs)):
-                z = left[:, :, None] * designs[b][:, None, :]
-                z = z if a == b else z + z.transpose(0, 2, 1)
-                out[a, b] = z.reshape(len(z), p * p)
-        return out
+        p = len(self.lower)
+        rows = np.eye(p)[[k for atom in linear for k in atom.index]]
+        pairs, places = [], []
+        for a, left in enumerate(linear):
+            for b in range(a, len(linear)):
+                right, columns = linear[b], []
+                for i, r in enumerate(left.index):
+                    for j in range(i if a == b else 0, len(right.index)):
+                        c, place = right.index[j], np.zeros((p, p))
+                        columns.append(left.design[:, i] * right.design[:, j])
+                        place[r, c] += 1
+                        place[c, r] += (a, i) != (b, j)
+                        places.append(place.ravel())
+                pairs.append(np.stack(columns, axis=-1))
+        singles = [atom.design for atom in linear]
+        return Packed(singles, rows), Packed(pairs, np.stack(places))
 
     def expand(self, u: Array) -> tuple[Array, Expansion]:
         """f and all that `Expansion.contract` needs for gradients and Hessians at u."""
@@ -153,8 +178,9 @@ class Expansion(NamedTuple):
 
     def take(self, rows: NDArray[np.integer]) -> Expansion:
         """The same for some of the problems."""
-        f, g, h = self.linked
-        linked = Linked(f[rows], tuple(a[rows] for a in g), {k: a[rows] for k, a in h.items()})
+        f, g, h, square = self.linked
+        h = {k: a[rows] for k, a in h.items()}
+        linked = Linked(f[rows], tuple(a[rows] for a in g), h, square)
         bent = [
             b if b.gradient.ndim == 2 else Bent(b.value[rows], b.gradient[rows], {})
             for b in self.bent
@@ -171,12 +197,8 @@ class Expansion(NamedTuple):
 
     def gradient(self, s: Array) -> Array:
         """sum_i s_i df_i/du of shape (P, p) for weights s of shape (P, n)."""
-        straight = self.chart.straight
-        if straight is not None:
-            total = (s * self.linked.gradient[0]) @ straight[0,]
-            for a in range(1, len(self.bent)):
-                total += (s * self.linked.gradient[a]) @ straight[a,]
-            return total
+        if self.chart.straight is not None:
+            return self.chart.straight[0].contract(s * g for g in self.linked.gradient)
         out = np.zeros((len(s), len(self.chart.lower)))
         for atom, b, g in zip(self.chart.atoms, self.bent, self.linked.gradient, strict=True):
             out[:, atom.index] += _weighted(s * g, b.gradient)
@@ -184,19 +206,30 @@ class Expansion(NamedTuple):
 
     def quadratic(self, outer: Array, curvature: Array | None = None) -> Array:
         """sum_i outer_i (df_i/du)(df_i/du)' + curvature_i d2f_i/du2, of shape (P, p, p)."""
-        g, hessian = self.linked.gradient, self.linked.hessian
-        pairs = {}
-        for a in range(len(g)):
-            scaled = outer * g[a]
-            for b in range(a, len(g)):
-                pairs[a, b] = scaled * g[b]
-        if curvature is not None:
-            for pair, h in hessian.items():
-                pairs[pair] += curvature * h
-        out = self._scatter(pairs)
+        if curvature is not None and self.linked.square:
+            outer = outer + self.linked.square * curvature
+        weights = self._pairs(outer, curvature)
+        p = len(self.chart.lower)
+        if self.chart.straight is not None:
+            return self.chart.straight[1].contract(w for _, w in weights).reshape(-1, p, p)
+        out = np.zeros((len(self.linked.value), p, p))
+        self._scatter(out, weights)
         if curvature is not None:
             self._add_bends(out, curvature)
         return out
+
+    def _pairs(
+        self, outer: Array, curvature: Array | None
+    ) -> Iterator[tuple[tuple[int, int], Array]]:
+        """Each pair of atoms with the weights (P, n) of their product, one at a time: in cache."""
+        g, hessian = self.linked.gradient, self.linked.hessian
+        for a in range(len(g)):
+            scaled = outer * g[a]
+            for b in range(a, len(g)):
+                weight = scaled * g[b]
+                if curvature is not None and (a, b) in hessian:
+                    weight += curvature * hessian[a, b]
+                yield (a, b), weight
 
     def _add_bends(self, out: Array, s: Array) -> None:
         for atom, b, g in zip(self.chart.atoms, self.bent, self.linked.gradient, strict=True):
@@ -206,17 +239,8 @@ class Expansion(NamedTuple):
                 if i != j:
                     out[:, atom.index[j], atom.index[i]] += total
 
-    def _scatter(self, pairs: dict[tuple[int, int], Array]) -> Array:
-        p = len(self.chart.lower)
-        weights = list(pairs.values())
-        if self.chart.straight is not None:
-            designs = self.chart.straight
-            total = weights[0] @ designs[next(iter(pairs))]
-            for pair, weight in list(pairs.items())[1:]:
-                total += weight @ designs[pair]
-            return total.reshape(-1, p, p)
-        out = np.zeros((len(weights[0]), p, p))
-        for (a, b), weight in pairs.items():
+    def _scatter(self, out: Array, weights: Iterator[tuple[tuple[int, int], Array]]) -> None:
+        for (a, b), weight in weights:
             block = _block(weight, self.bent[a].gradient, self.bent[b].gradient)
             rows, columns = self.chart.atoms[a].index, self.chart.atoms[b].index
             for i, r in enumerate(rows):
@@ -224,7 +248,6 @@ class Expansion(NamedTuple):
                     out[:, r, c] += block[:, i, j]
                     if a != b:
                         out[:, c, r] += block[:, i, j]
-        return out
 
 
 def _weighted(s: Array, design: Array) -> Array:

@@ -30,13 +30,10 @@ def floored_sum_linked(t: list[Array]) -> Linked:
     for part in parts[1:]:
         total += part
     inverse = 1 / total
-    p = [part * inverse for part in parts]
-    hessian = {(0, 0): -inverse * inverse}
-    for a in range(len(p)):
-        hessian[0, a + 1] = -inverse * p[a]
-        for b in range(a, len(p)):
-            hessian[a + 1, b + 1] = p[a] * (1 - p[a]) if a == b else -p[a] * p[b]
-    return Linked(np.log(total), (inverse, *p), hessian)
+    for part in parts:
+        part *= inverse
+    hessian = {(a, a): part for a, part in enumerate(parts, start=1)}
+    return Linked(np.log(total), (inverse, *parts), hessian, -1.0)
 
 
 def smooth_maximum(t: list[Array]) -> Array:
@@ -86,13 +83,8 @@ def with_floor(inner: Callable[[list[Array]], Linked], t: list[Array]) -> Linked
     power = np.exp(g.value)
     inverse = 1 / (t[0] + power)
     p = power * inverse
-    hessian = {(0, 0): -inverse * inverse}
-    cross = -inverse * p
-    spread = p * (1 - p)
-    for a, d in enumerate(g.gradient):
-        hessian[0, a + 1] = cross * d
-    hessian |= _bent(g, p, spread)
-    return Linked(np.log(t[0] + power), (inverse, *(p * d for d in g.gradient)), hessian)
+    slopes = [p * d for d in g.gradient]
+    return Linked(np.log(t[0] + power), (inverse, *slopes), _bent(g, p, slopes), -1.0)
 
 
 def beside(inner: Callable[[list[Array]], Linked], t: list[Array]) -> Linked:
@@ -100,20 +92,16 @@ def beside(inner: Callable[[list[Array]], Linked], t: list[Array]) -> Linked:
     g = inner(t[1:])
     f = np.logaddexp(t[0], g.value)
     p = np.exp(g.value - f)
-    spread = p * (1 - p)
-    hessian = {(0, 0): spread}
-    for a, d in enumerate(g.gradient):
-        hessian[0, a + 1] = -spread * d
-    hessian |= _bent(g, p, spread)
-    return Linked(f, (1 - p, *(p * d for d in g.gradient)), hessian)
+    slopes = [p * d for d in g.gradient]
+    return Linked(f, (1 - p, *slopes), {(0, 0): 1 - p} | _bent(g, p, slopes), -1.0)
 
 
-def _bent(g: Linked, p: Array, spread: Array) -> dict[tuple[int, int], Array]:
-    """Second derivatives of a sum in the atoms of its term exp g, of share p."""
+def _bent(g: Linked, p: Array, slopes: list[Array]) -> dict[tuple[int, int], Array]:
+    """Of a term exp g in its atoms, over the sum that it has the share p of; slopes: p g'."""
     out = {}
-    for a, d in enumerate(g.gradient):
-        for b in range(a, len(g.gradient)):
-            both = spread * d * g.gradient[b]
+    for a, slope in enumerate(slopes):
+        for b in range(a, len(slopes)):
+            both = (1 + g.square) * slope * g.gradient[b]
             bend = g.hessian.get((a, b))
             out[a + 1, b + 1] = both if bend is None else both + p * bend
     return out

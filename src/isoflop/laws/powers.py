@@ -51,7 +51,7 @@ def inverse(chart: Chart) -> Chart:
     def link(t: list[Array]) -> Linked:
         of = chart.link(t)
         hessian = {pair: -h for pair, h in of.hessian.items()}
-        return Linked(-of.value, tuple(-g for g in of.gradient), hessian)
+        return Linked(-of.value, tuple(-g for g in of.gradient), hessian, -of.square)
 
     return replace(chart, link=link, link_value=lambda t: -chart.link_value(t), power=-1.0)
 
@@ -63,7 +63,7 @@ def product_chart(params: Sequence[Param], term: Term) -> Chart:
     box["starts"] = lambda count, seed: _anywhere(params, count, seed)
     return Chart(
         atoms=(_atom(term, at),),
-        link=lambda t: Linked(t[0], (np.ones_like(t[0]),), {(0, 0): np.zeros_like(t[0])}),
+        link=lambda t: Linked(t[0], (np.ones_like(t[0]),), {}),
         link_value=lambda t: t[0],
         terms=lambda t: [np.exp(t[0])],
         floor=None,
