@@ -5,7 +5,7 @@ import torch
 
 from isoflop.cost import cache_bytes
 from isoflop.lab.architecture import architecture_of
-from isoflop.lab.decode import begin, extend, reorder
+from isoflop.lab.decode import begin, copy_rows, extend
 from isoflop.lab.model import cast, forward, rotation
 from isoflop.lab.shape import Model, Shape
 from model_recipes import DTYPES, RECIPES, perturbed, shape_of, text
@@ -63,17 +63,18 @@ def test_a_copied_cache_reads_on_from_its_own_text(recipe):
     shape = shape_of(recipe)
     weights, table = perturbed(shape), rotation(shape, dtype=torch.float32)
     tokens = text(shape, 2, 40)
-    cache = begin(shape, 2, length=60)
+    cache = begin(shape, 5, length=60)  # room for three more sequences
     extend(weights, tokens, cache, shape=shape, table=table)
-    copies, same = (reorder(cache, torch.tensor(index)) for index in ([1, 0, 1], [0, 1]))
-    more = text(shape, 3, 5, seed=1)
-    found = extend(weights, more, copies, shape=shape, table=table)
-    whole = torch.cat([tokens[[1, 0, 1]], more], dim=1)
+    before = {kind: {k: v[:, :2].clone() for k, v in h.items()} for kind, h in cache.states.items()}
+    copy_rows(cache, torch.tensor([1, 0]), torch.tensor([2, 3]))
+    for kind, held in cache.states.items():
+        assert all(torch.equal(state[:, :2], before[kind][name]) for name, state in held.items())
+    more = text(shape, 4, 5, seed=1)
+    found = extend(weights, more, cache, shape=shape, table=table)
+    whole = torch.cat([tokens[[0, 1, 1, 0]], more], dim=1)
     with torch.no_grad():
         wanted = forward(weights, whole, shape=shape, table=table)[:, 40:]
     assert distance(found, wanted) < 2e-4
-    for kind, held in cache.states.items():
-        assert all(torch.equal(state, same.states[kind][name]) for name, state in held.items())
 
 
 @pytest.mark.parametrize("recipe", ["qwen3", "grouped", "interleaved", "latent"])

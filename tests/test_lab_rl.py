@@ -112,6 +112,26 @@ def test_dropping_groups_that_agree_changes_no_gradient(start):
         assert torch.allclose(grad, all_of[name], rtol=1e-4, atol=1e-7), name
 
 
+def test_reading_shared_beginnings_once_changes_no_gradient(start, monkeypatch):
+    run = run_of(replace(CONFIG, rollouts=8))
+    batch = gather(rl.attempt(start, run, 0))
+    rows = np.arange(len(batch.length_B))
+    weights = {k: v.detach().clone().requires_grad_() for k, v in start.items()}
+    read = []
+
+    def counted(policy, tokens, **given):
+        read.append(tokens.numel())
+        return forward(policy, tokens, **given)
+
+    monkeypatch.setattr("isoflop.lab.gradient.forward", counted)
+    shared, _ = gradient(batch, rows, weights, LOSS)
+    monkeypatch.setattr("isoflop.lab.gradient.FOLLOW", ())
+    alone, _ = gradient(batch, rows, weights, LOSS)
+    assert read[0] < 0.5 * read[1]
+    for name, grad in shared.items():
+        assert torch.allclose(grad, alone[name], rtol=1e-4, atol=1e-7), name
+
+
 def test_the_gradient_is_that_of_the_textbook(start):
     run = run_of()
     trials = rl.attempt(start, run, 3)

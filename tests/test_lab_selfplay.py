@@ -72,8 +72,8 @@ def test_the_proposer_finds_the_edge(players, tmp_path):
                 test=TEST)  # fmt: skip
     first, last = done.rows[1], done.rows[-1]
     assert first["edge"] < 0.6  # a third of the problems pays 1, the others nothing
-    assert last["edge"] > 0.62
-    assert last["valid"] > 0.2
+    assert np.mean([row["edge"] for row in done.rows[-8:]]) > 0.62
+    assert np.mean([row["valid"] for row in done.rows[-8:]]) > 0.2
     assert [row["step"] for row in done.rows] == list(range(26))
     assert last["rollouts"] == 25 * 16 * 8
 

@@ -8,7 +8,7 @@ import torch
 
 from isoflop.lab.files import LabError, digest_tensors, read_lines
 from isoflop.lab.model import forward, init_weights, rotation
-from isoflop.lab.sample import choose, sample, sampling_flops
+from isoflop.lab.sample import choose, part, sample, sampling_flops
 from isoflop.lab.sft import SftRecipe, encode, plan, rate_at, sft
 from isoflop.lab.shape import Shape
 from isoflop.lab.tasks import Problem, multiplication, problems
@@ -168,6 +168,33 @@ def test_samples_depend_on_the_seed_and_the_place_not_on_the_batch(tuned):
     split = sample(tuned.weights, SHAPE, prompts, **options, rows=7)
     same = np.mean([a == b for a, b in zip(split.texts, one.texts, strict=True)])
     assert same > 0.8  # matrices of another size round differently
+
+
+def test_samples_share_a_sequence_until_they_part():
+    """Any draws: every sample goes on from a copy of its own text, no place serves two texts."""
+    rng = np.random.default_rng(0)
+    prompts, count = 3, 8
+    place, alive = np.arange(prompts * count) // count, np.arange(prompts * count)
+    held = [[k] for k in range(prompts)]  # the text in each place of the cache
+    texts = [[k // count] for k in alive]
+    for share in (0.0, 0.1, 0.1, 0.5, 0.5):
+        token = rng.integers(3, size=len(alive))
+        goes_on = rng.random(len(alive)) >= share
+        alive, place, token = alive[goes_on], place[goes_on], token[goes_on]
+        found = part(place, token, used=len(held))
+        assert not set(found.source) & set(found.target)
+        held += [[]] * (found.used - len(held))
+        for source, target in zip(found.source, found.target, strict=True):
+            held[target] = held[source]
+        held = held[: found.used]
+        place = found.place_L
+        assert [held[at] for at in place] == [texts[k] for k in alive]
+        for k, at, new in zip(alive, place, token, strict=True):
+            texts[k] = [*texts[k], int(new)]
+            held[at] = texts[k]
+        different = len({tuple(texts[k]) for k in alive})
+        assert len(set(place)) == different
+        assert different <= found.used <= different / (1 - 1 / 8)
 
 
 def test_draws_follow_the_distribution():

@@ -25,7 +25,7 @@ class Cache:
     """What the layers remember of the `seen` positions of some sequences; `extend` writes it.
 
     `states` holds, by the layers' kind, tensors stacked over these layers; their second axis
-    counts the sequences.
+    counts the sequences there is room for, of which the first are in use.
     """
 
     seen: int
@@ -62,11 +62,14 @@ def begin(
 
 
 def make_room(cache: Cache, total: int, *, shape: Shape) -> None:
-    """Lengthen the states to hold `total` positions and up to PAGE more.
+    """Lengthen the states to hold `total` positions and less than two PAGEs more.
 
-    Products over a whole memory need no copy of it, so it is kept about as long as it is used.
+    Products over a whole memory need no copy of it, so it is kept about as long as it is used;
+    a last page that would not be full is taken with the one before it.
     """
-    room = min(cache.length, -(-total // PAGE) * PAGE)
+    room = -(-total // PAGE) * PAGE
+    if room + PAGE > cache.length:
+        room = cache.length
     for kind, held in cache.states.items():
         for name, sizes in MIXERS[kind].remember(shape, kind, room).items():
             old = held[name]
@@ -75,13 +78,11 @@ def make_room(cache: Cache, total: int, *, shape: Shape) -> None:
                 held[name][tuple(slice(size) for size in old.shape)] = old
 
 
-def reorder(cache: Cache, index_B: torch.Tensor) -> Cache:
-    """Copy the sequences `index_B` of a cache, in that order and as often, into a new one."""
-    states: States = {
-        kind: {name: state.index_select(1, index_B) for name, state in held.items()}
-        for kind, held in cache.states.items()
-    }
-    return Cache(seen=cache.seen, length=cache.length, states=states)
+def copy_rows(cache: Cache, source_B: torch.Tensor, target_B: torch.Tensor) -> None:
+    """Overwrite the sequences `target_B` by those at `source_B`, none of which is overwritten."""
+    for held in cache.states.values():
+        for state in held.values():
+            state.index_copy_(1, target_B, state.index_select(1, source_B))
 
 
 @torch.no_grad()
@@ -96,14 +97,15 @@ def extend(
     positions_BT: torch.Tensor | None = None,
     block_BT: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Read T more tokens into the cache; returns their logits (B, T, V).
+    """Read T more tokens into the cache's first B sequences; returns their logits (B, T, V).
 
     Equal to `forward` over the whole text, to the precision of the table's dtype. Pass weights
     that were `cast` to that dtype, or every call casts them again. A mask says for each new
     position which of the S = seen + T keys it may look at; without one, those up to itself.
     Raises ValueError where the cache or the rotation table is too short.
     """
-    seen, total = cache.seen, cache.seen + tokens_BT.shape[1]
+    rows, new = tokens_BT.shape
+    seen, total = cache.seen, cache.seen + new
     if total > cache.length or (positions_BT is None and total > table.shape[1]):
         room = min(cache.length, table.shape[1])
         raise ValueError(
@@ -115,7 +117,7 @@ def extend(
     turn = table[:, seen:total] if positions_BT is None else table[:, positions_BT]
     look = Look(turn=turn, mask_BTS=mask_BTS, seen=seen)
     states = {
-        kind: list(zip(*(state.unbind() for state in held.values()), strict=True))
+        kind: list(zip(*(state[:, :rows].unbind() for state in held.values()), strict=True))
         for kind, held in cache.states.items()
     }
     x_BTD = embed(low, tokens_BT, block_BT)

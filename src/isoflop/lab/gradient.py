@@ -1,7 +1,11 @@
 """The gradient of one batch of rollouts: which rows teach, their layout, the loss over them.
 
+Rollouts of a problem share its prompt and mostly how they begin: where the mixers follow a mask
+they are read as trees, a shared beginning once, which changes no gradient.
+
 Shapes: P problems (groups), N rollouts of each, T sampled tokens, B rows, U text positions,
-M sampled tokens of many rows.
+F trees of rows, W positions of each, V vocabulary, M sampled tokens of many rows, J positions
+that predict them.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from isoflop.lab.model import Weights, forward
 from isoflop.lab.optim import gradients
@@ -21,9 +24,12 @@ from isoflop.lab.rewards import Judged
 from isoflop.lab.sample import Samples
 from isoflop.lab.shape import Shape
 from isoflop.lab.tasks import Problem
+from isoflop.lab.tree import Tree, plant
 
-BUCKET = 8  # rows are padded to whole multiples, so that few shapes occur
-CHUNK = 4096  # text positions that go through one forward and backward pass
+BUCKET = 8  # trees are padded to whole multiples, so that few shapes occur
+CHUNK = 4096  # positions that go through one forward and backward pass
+MOST = 256  # positions of a tree, all of which each of them is compared with
+FOLLOW = ("global", "latent")  # mixers that see what a mask says, wherever it stands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,51 +105,98 @@ def gather(trials: Sequence[Trial], *, standardise: bool = False, every: bool = 
 
 
 def gradient(batch: Batch, chosen: np.ndarray, weights: Weights, of: Loss) -> tuple[Weights, float]:
-    """Gradient of the loss over the chosen rows, shortest first in chunks of few shapes."""
+    """Gradient of the loss over the chosen rows and the KL, smallest trees first in chunks."""
     tokens = max(1, batch.tokens * len(chosen) // len(batch.length_B))
-    ordered = chosen[np.argsort(batch.length_B[chosen], kind="stable")]
+    trees = sorted(_trees(batch, chosen, of.shape), key=len)
     total: Weights = {}
     kl = 0.0
     start = 0
-    while start < len(ordered):
+    while start < len(trees):
         stop = start + 1
-        while stop < len(ordered) and (
-            (stop + 1 - start) * _padded(int(batch.length_B[ordered[stop]])) <= CHUNK
-        ):
+        while stop < len(trees) and (stop + 1 - start) * _padded(len(trees[stop])) <= CHUNK:
             stop += 1
-        grads, distance = _chunk(batch, ordered[start:stop], weights, of, tokens=tokens)
+        read = _lay_out(batch, trees[start:stop], of.shape.context)
+        grads, distance = _chunk(read, weights, of, tokens=tokens)
         total = {k: total[k] + g for k, g in grads.items()} if total else grads
         kl += distance
         start = stop
     return total, kl
 
 
+def _trees(batch: Batch, chosen: np.ndarray, shape: Shape) -> list[Tree]:
+    """The chosen rows without their last token, which predicts nothing; each alone where a mixer
+    follows no mask."""
+    texts = {row: batch.text_BU[row, : batch.length_B[row] - 1] for row in chosen.tolist()}
+    if set(shape.kinds) <= set(FOLLOW):
+        return plant(texts, most=MOST)
+    return [tree for row, text in texts.items() for tree in plant({row: text}, most=MOST)]
+
+
 def _padded(length: int) -> int:
-    return -(-(length - 1) // BUCKET) * BUCKET
+    return -(-length // BUCKET) * BUCKET
 
 
-def _chunk(
-    batch: Batch, rows: np.ndarray, weights: Weights, of: Loss, *, tokens: int
-) -> tuple[Weights, float]:
-    device = of.table.device
-    width = min(_padded(int(batch.length_B[rows].max())), of.shape.context)
+class Reading(NamedTuple):
+    """Trees side by side, and which of their flat positions predicts each sampled token.
 
-    def part(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        held = torch.from_numpy(array[rows, : width + 1]).to(device, dtype)
-        return F.pad(held, (0, width + 1 - held.shape[1]))
+    sees_FWW and depth_FW are None where every tree is one text.
+    """
 
-    text = part(batch.text_BU, torch.int64)
-    mask = part(batch.sampled_BU, torch.bool)[:, 1:]
-    target_M = text[:, 1:][mask]
+    token_FW: np.ndarray
+    depth_FW: np.ndarray | None
+    sees_FWW: np.ndarray | None
+    position_M: np.ndarray
+    target_M: np.ndarray
+    old_M: np.ndarray
+    advantage_M: np.ndarray
+
+
+def _lay_out(batch: Batch, trees: Sequence[Tree], context: int) -> Reading:
+    width = _padded(max(len(tree) for tree in trees))
+    alone = all(len(tree.paths) == 1 for tree in trees)
+    if alone:
+        width = min(width, context)
+    token_FW = np.zeros((len(trees), width), np.int64)
+    depth_FW = np.zeros_like(token_FW)
+    sees_FWW = np.zeros((len(trees), width, width), bool)
+    sees_FWW[:, np.arange(width), np.arange(width)] = True  # padding sees itself
+    positions, rows, ends = [], [], []
+    for k, tree in enumerate(trees):
+        size = len(tree)
+        token_FW[k, :size], depth_FW[k, :size] = tree.token_W, tree.depth_W
+        sees_FWW[k, :size, :size] = tree.sees_WW
+        for row, path in tree.paths.items():
+            before = np.flatnonzero(batch.sampled_BU[row, 1 : len(path) + 1])
+            positions.append(k * width + path[before])
+            rows.append(np.full(len(before), row))
+            ends.append(before + 1)
+    at = np.concatenate(rows), np.concatenate(ends)
+    return Reading(
+        token_FW=token_FW, depth_FW=None if alone else depth_FW,
+        sees_FWW=None if alone else sees_FWW, position_M=np.concatenate(positions),
+        target_M=batch.text_BU[at].astype(np.int64), old_M=batch.old_BU[at],
+        advantage_M=batch.advantage_BU[at],
+    )  # fmt: skip
+
+
+def _chunk(read: Reading, weights: Weights, of: Loss, *, tokens: int) -> tuple[Weights, float]:
+    token_FW, depth_FW, sees_FWW, _, target_M, old_M, advantage_M = (
+        None if x is None else torch.from_numpy(x).to(of.table.device) for x in read
+    )
+    position_J, at_M = (
+        torch.from_numpy(x).to(of.table.device)
+        for x in np.unique(read.position_M, return_inverse=True)
+    )
 
     def log_prob(policy: Weights) -> torch.Tensor:
-        logits = forward(policy, text[:, :-1], shape=of.shape, table=of.table)
-        return -F.cross_entropy(logits[mask].float(), target_M, reduction="none")
+        logits_FWV = forward(
+            policy, token_FW, shape=of.shape, table=of.table, mask_BTT=sees_FWW,
+            positions_BT=depth_FW,
+        )  # fmt: skip
+        logits_JV = logits_FWV.flatten(0, 1)[position_J].float()
+        return torch.log_softmax(logits_JV, -1)[at_M, target_M]
 
     log_prob_M = log_prob(weights)
-    old_M, advantage_M = (
-        part(x, torch.float32)[:, 1:][mask] for x in (batch.old_BU, batch.advantage_BU)
-    )
     loss = policy_loss(log_prob_M, old_M, advantage_M, tokens=tokens, clip=of.clip)
     distance = 0.0
     if of.reference is not None:

@@ -1,13 +1,16 @@
 """What a rollout teaches: advantages within groups, the clipped loss, and what both cost.
 
-Shapes: G groups (one prompt each), R rollouts a group, M sampled tokens of many rollouts.
+Shapes: G groups (one prompt each), R rollouts a group, M sampled tokens of many rollouts,
+P prompts, N rollouts of each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from isoflop.lab.model import Shape, count_params
 
@@ -75,29 +78,38 @@ def kl_loss(log_prob_M: torch.Tensor, reference_M: torch.Tensor, *, tokens: int)
     return (log_ratio_M.exp() - 1 - log_ratio_M).sum() / tokens
 
 
-def forward_flops(shape: Shape, *, start: int, stop: int) -> int:
-    """FLOPs of the forward pass over positions start to stop of one sequence, causal attention.
+def forward_flops(shape: Shape, *, start: ArrayLike, stop: ArrayLike) -> int:
+    """FLOPs of the forward pass over positions start to stop of each sequence, causal attention.
 
     2 for each parameter that enters a matrix product, and 4 x width x layers for each key seen.
     """
-    new = stop - start
-    keys = (stop * (stop + 1) - start * (start + 1)) // 2
+    begun, ended = np.asarray(start, np.int64), np.asarray(stop, np.int64)
+    keys = int((ended * (ended + 1) - begun * (begun + 1)).sum()) // 2
+    new = int((ended - begun).sum())
     return 2 * count_params(shape)["matmul"] * new + 4 * shape.width * shape.depth * keys
 
 
-def rollout_flops(shape: Shape, *, prompts: list[int], lengths: list[list[int]]) -> int:
+def rollout_flops(shape: Shape, *, prompts: ArrayLike, lengths: ArrayLike) -> int:
     """FLOPs of sampling: every prompt read once for its whole group, every token produced once.
 
-    prompts: tokens of each group's prompt; lengths: sampled tokens of each of its rollouts. The
-    last token of a rollout is never read again.
+    prompts: tokens of each group's prompt (P,); lengths: sampled tokens of its rollouts (P, N),
+    the last of which is never read again. Beginnings that rollouts share count for each of them,
+    though `sample` computes them once.
     """
-    total = 0
-    for prompt, group in zip(prompts, lengths, strict=True):
-        total += forward_flops(shape, start=0, stop=prompt)
-        total += sum(forward_flops(shape, start=prompt, stop=prompt + n - 1) for n in group if n)
-    return total
+    read_P = np.asarray(prompts, np.int64)
+    start_PN = np.broadcast_to(read_P[:, None], np.shape(lengths))
+    stop_PN = start_PN + np.maximum(np.asarray(lengths), 1) - 1
+    return forward_flops(shape, start=np.zeros_like(read_P), stop=read_P) + forward_flops(
+        shape, start=start_PN, stop=stop_PN
+    )
 
 
-def update_flops(shape: Shape, *, lengths: list[int]) -> int:
-    """FLOPs of one update on rollouts of these whole lengths, prompt included: thrice a forward."""
-    return 3 * sum(forward_flops(shape, start=0, stop=n - 1) for n in lengths)
+def update_flops(shape: Shape, *, lengths: ArrayLike, reference: bool = False) -> int:
+    """FLOPs of one update on rollouts of these whole lengths, prompt included: thrice a forward.
+
+    A reference policy reads them once more. As if each rollout were read alone; `gradient` reads
+    what several begin with once.
+    """
+    whole = np.asarray(lengths, np.int64)
+    passes = 4 if reference else 3
+    return passes * forward_flops(shape, start=np.zeros_like(whole), stop=whole - 1)

@@ -119,7 +119,7 @@ def _sample(
 
 def _flops(shape: Shape, prompts: Sequence[str], drawn: Samples) -> float:
     sizes = [len(p.encode()) for p in prompts]
-    return float(rollout_flops(shape, prompts=sizes, lengths=drawn.lengths_PN.tolist()))
+    return float(rollout_flops(shape, prompts=sizes, lengths=drawn.lengths_PN))
 
 
 def train_step_model(

@@ -30,7 +30,6 @@ from isoflop.lab.optim import Optimizer, Rates, init_state, update
 from isoflop.lab.policy import (
     Clip,
     disagreeing,
-    forward_flops,
     rollout_flops,
     update_flops,
 )
@@ -277,13 +276,13 @@ def step_once(state: State, run: Run, step: int) -> dict[str, Any]:
         "rollout_flops": sum(
             rollout_flops(
                 run.shape, prompts=[len(p.prompt.encode()) for p in t.drawn],
-                lengths=t.samples.lengths_PN.tolist(),
+                lengths=t.samples.lengths_PN,
             )
             for t in trials
         ),
-        "update_flops": update_flops(run.shape, lengths=batch.length_B.tolist())
-        + (sum(forward_flops(run.shape, start=0, stop=n - 1) for n in batch.length_B.tolist())
-           if run.reference else 0),
+        "update_flops": update_flops(
+            run.shape, lengths=batch.length_B, reference=run.reference is not None
+        ),
         "rollout_seconds": middle - began,
         "update_seconds": ended - middle,
     }  # fmt: skip

@@ -1,6 +1,10 @@
-"""Sample many completions of many prompts: one prefill a prompt, a KV cache, no finished rows.
+"""Sample many completions of many prompts: what samples have in common is computed once.
 
-Shapes: P prompts, N samples of each, T generated tokens at most, B rows in the batch.
+Samples of a prompt that wrote the same so far are one sequence of the batch until they part, and
+those that ended leave it.
+
+Shapes: P prompts, N samples of each, T generated tokens at most, R = P * N, L living samples, B
+sequences in the batch.
 """
 
 from __future__ import annotations
@@ -8,17 +12,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isoflop.lab.decode import begin, extend, reorder
+from isoflop.lab.decode import begin, copy_rows, extend
 from isoflop.lab.device import pick_precision
 from isoflop.lab.model import Shape, Weights, count_params, rotation
 
 ROWS = 512  # sequences decoded together
-DEAD_SHARE = 1 / 8  # finished rows leave the batch once they are so many of it
+DEAD_SHARE = 1 / 8  # of the batch: where more has ended the last sequences move into its place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,27 +172,65 @@ def _decode(
     tokens_RT = torch.zeros(rows, length, dtype=torch.uint8, device=device)
     log_probs_RT = torch.zeros(rows, length, device=device)
     stops = torch.tensor([ord(c) for c in stop], device=device)
-    prompts, size = batch.tokens_BU.shape
-    cache = begin(shape, prompts, length=size + length, dtype=table.dtype, device=str(device))
+    size = batch.tokens_BU.shape[1]
+    cache = begin(shape, rows, length=size + length, dtype=table.dtype, device=str(device))
     logits_BV = extend(weights, batch.tokens_BU.to(device), cache, shape=shape, table=table)[:, -1]
-    spread = torch.arange(prompts, device=device).repeat_interleave(count)
-    cache, logits_BV = reorder(cache, spread), logits_BV[spread]
-    live_B = torch.arange(rows, device=device)  # which row each sequence of the batch is
-    alive_B = torch.ones(rows, dtype=torch.bool, device=device)
+    live_L = torch.arange(rows, device=device)  # the sample that each
+    place_L = live_L // count  # sequence of the batch continues
     for t in range(length):
-        token_B, log_prob_B = choose(logits_BV, uniform_RT[live_B, t], temperature=temperature)
-        tokens_RT[live_B, t] = (token_B * alive_B).to(torch.uint8)
-        log_probs_RT[live_B, t] = log_prob_B * alive_B
-        alive_B &= ~torch.isin(token_B, stops)
-        left = int(alive_B.sum())
-        if not left or t == length - 1:
+        token_L, log_prob_L = choose(
+            logits_BV[place_L], uniform_RT[live_L, t], temperature=temperature
+        )
+        tokens_RT[live_L, t] = token_L.to(torch.uint8)
+        log_probs_RT[live_L, t] = log_prob_L
+        goes_on = ~torch.isin(token_L, stops)
+        live_L, place_L, token_L = live_L[goes_on], place_L[goes_on], token_L[goes_on]
+        if not len(live_L) or t == length - 1:
             break
-        if left < (1 - DEAD_SHARE) * len(alive_B):
-            keep = alive_B.nonzero()[:, 0]
-            cache = reorder(cache, keep)
-            live_B, alive_B, token_B = live_B[keep], alive_B[keep], token_B[keep]
-        logits_BV = extend(weights, token_B[:, None], cache, shape=shape, table=table)[:, -1]
+        parted = part(place_L.cpu().numpy(), token_L.cpu().numpy(), used=len(logits_BV))
+        place_L, source, target = (torch.from_numpy(x).to(device) for x in parted[:3])
+        if len(source):
+            copy_rows(cache, source, target)
+        next_B1 = token_L.new_zeros(parted.used, 1)
+        next_B1[place_L, 0] = token_L
+        logits_BV = extend(weights, next_B1, cache, shape=shape, table=table)[:, -1]
     return tokens_RT, log_probs_RT
+
+
+class Parted(NamedTuple):
+    """Where each living sample goes on (L,), the sequences to copy from and to, and how many of
+    the batch are then in use."""
+
+    place_L: NDArray[np.int64]
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    used: int
+
+
+def part(place_L: NDArray[np.int64], token_L: NDArray[np.int64], *, used: int) -> Parted:
+    """Give samples that wrote different tokens a sequence each, those that wrote the same one.
+
+    The first to part from a sequence keeps its place, the others take places of ended sequences
+    and then new ones. Where too many ended places stay, the last sequences move into them.
+    """
+    tokens = int(token_L.max()) + 1
+    each, owner_L = np.unique(place_L * tokens + token_L, return_inverse=True)
+    parent = each // tokens
+    first = np.diff(parent, prepend=-1) > 0
+    taken = np.zeros(used, bool)
+    taken[parent[first]] = True
+    free = np.flatnonzero(~taken)
+    more = int((~first).sum())
+    place = parent.copy()
+    place[~first] = np.concatenate([free, np.arange(used, used + more)])[:more]
+    count = len(parent)
+    used = max(used, count)
+    moved = ~first
+    if used - count > DEAD_SHARE * used:
+        late = place >= count
+        place[late] = np.setdiff1d(np.arange(count), place)
+        moved, used = moved | late, count
+    return Parted(place[owner_L], parent[moved], place[moved], used)
 
 
 def choose(

@@ -214,9 +214,8 @@ def one_round(
     slow = replace(run, config=replace(config.grpo, scale=config.proposer_scale))
     batch = gather([trial])
     learn_from(batch, states["proposer"], slow, step)
-    sizes = written.lengths_PN.tolist()
-    row["rollout_flops"] += rollout_flops(run.shape, prompts=[1], lengths=sizes)
-    row["update_flops"] += update_flops(run.shape, lengths=batch.length_B.tolist())
+    row["rollout_flops"] += rollout_flops(run.shape, prompts=[1], lengths=written.lengths_PN)
+    row["update_flops"] += update_flops(run.shape, lengths=batch.length_B)
     return row | {
         "valid": float(np.mean([p is not None for p in found])),
         "different": len(own) / max(1, sum(copies.values())),
