@@ -1,11 +1,13 @@
-"""Where should the next FLOP go: RL, more worked solutions, or more pretraining? One table.
+"""Does RL raise held-out accuracy, and is it where the next FLOP should go? One table.
 
 python bench/learning.py FOLDER [--seeds 3] [--steps 60] [--width 64] [--depth 2]
 
-Every seed pretrains on Python's own library, is fine-tuned on worked countdown solutions, and
-then spends the same FLOPs three ways. Half of the RL curve is forecast, sealed, and scored on the
-other half. The policies are then questioned: how knowledge and self-knowledge move with tokens
-and RL, exploratory. FOLDER keeps everything; started again, nothing is repeated.
+One model pretrains on Python's own library and is fine-tuned on worked countdown solutions. From
+this one start every seed learns by RL; for the same FLOPs every seed also trains the model anew on
+more worked solutions, or on more of the library. Accuracies are on problems that no run ever saw,
+the same for all. Half of each RL curve is forecast, sealed, and scored on the other half. Policies
+along the way are questioned: how knowledge and self-knowledge move with solutions and with RL,
+exploratory. FOLDER keeps everything; started again, nothing is repeated.
 """
 
 from __future__ import annotations
@@ -15,26 +17,64 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import argparse
+import json
 import sysconfig
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t
 
-from isoflop.forecast import forecast_curve, read_curve, score_curve, write_curve
 from isoflop.knowing import quadrants, row_of, trends
+from isoflop.lab import files
 from isoflop.lab.device import single_thread
-from isoflop.lab.model import count_params, init_weights
-from isoflop.lab.rl import Grpo, Learned, learn, measure
+from isoflop.lab.model import Weights, count_params, init_weights
+from isoflop.lab.rewards import verified
+from isoflop.lab.rl import Grpo, learn
+from isoflop.lab.sample import sample
 from isoflop.lab.selfknowledge import interview
 from isoflop.lab.sft import sft
 from isoflop.lab.shape import Shape
 from isoflop.lab.tasks import Problem, countdown, problems
+from isoflop.lab.upper import SealedCurve, flops_of, learn_sealed
 
 PRETRAIN, TUNE = 500_000, 800_000  # tokens
-EVERY = 5  # steps between points of the curve
 TASK = countdown()
+CONFIG = Grpo(every=5)
+ASKED, SAMPLES = 500, 16  # held-out problems, samples of each
+ROW = dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The one model and what it is measured on."""
+
+    shape: Shape
+    folder: Path
+    steps: int
+    curve: list[Problem]
+    held_out: list[Problem]
+
+    def pretrained(self, name: str, tokens: int, *, seed: int) -> Weights:
+        return sft(
+            init_weights(self.shape, seed=0), self.shape, library_lines(40_000, seed),
+            tokens=tokens, folder=self.folder / name, seed=seed,
+        ).weights  # fmt: skip
+
+    def tuned(self, name: str, weights: Weights, tokens: int, *, seed: int) -> Weights:
+        known = problems(TASK, split="train", count=25_000, difficulty=1.0, seed=seed)
+        folder = self.folder / name
+        return sft(weights, self.shape, known, tokens=tokens, folder=folder, seed=seed).weights
+
+    def accuracy(self, weights: Weights) -> NDArray[np.float64]:
+        """Share of right samples of each held-out problem, (P,)."""
+        drawn = sample(
+            weights, self.shape, [p.prompt for p in self.held_out], count=SAMPLES, temperature=1.0,
+            length=TASK.length, seed=0, stop=TASK.stop,
+        )  # fmt: skip
+        return verified(TASK)(self.held_out, drawn).right_PN.mean(axis=1)
 
 
 def library_lines(count: int, seed: int) -> list[Problem]:
@@ -50,91 +90,77 @@ def library_lines(count: int, seed: int) -> list[Problem]:
     ]
 
 
-def half_then_whole(
-    start, shape: Shape, test: list[Problem], *, folder: Path, steps: int, seed: int
-) -> tuple[Learned, str]:
-    """Learn the first half, seal a forecast of the second, learn it, score the forecast."""
-    config = Grpo(every=EVERY)
-    given = {"folder": folder, "config": config, "test": test, "seed": seed}
-    sealed = folder / "forecast.json"
-    if not sealed.exists():
-        half = learn(start, shape, TASK, steps=steps // 2, **given).measured
-        spent = [row["rollout_flops"] + row["update_flops"] for row in half]
-        each = spent[-1] / half[-1]["step"]
-        later = range(steps // 2 + EVERY, steps + 1, EVERY)
-        made = forecast_curve(spent, [r["pass_1"] for r in half], [each * s for s in later])
-        write_curve(made, sealed)
-    whole = learn(start, shape, TASK, steps=steps, **given)
-    later = [row for row in whole.measured if row["step"] > steps // 2]
-    return whole, str(score_curve(read_curve(sealed), [row["pass_1"] for row in later]))
-
-
-def questioned(weights, shape: Shape, name: str, **axes: float) -> dict[str, float | None]:
+def questioned(study: Study, weights: Weights, name: str, **axes: float) -> ROW:
     """Knowledge, sensitivity and boldness of one policy, by its likelihood of answers drawn at 1.
 
-    A claim is a likelihood of 0.2 or more: a right answer can be written in many ways.
+    A claim is a likelihood of 0.2 or more: a right answer can be written in many ways. Kept in a
+    file, as the policy half-way through RL is gone afterwards.
     """
-    asked = problems(TASK, split="test", count=400, difficulty=1.0, seed=97)
-    found = interview(weights, shape, TASK, asked, samples=4, temperature=1.0, name=name)
-    return row_of(quadrants(found.items(), threshold=0.2, draws=300), **axes)
+    path = study.folder / f"known-{name}.json"
+    if not path.exists():
+        asked = problems(TASK, split="test", count=400, difficulty=1.0, seed=97)
+        found = interview(
+            weights, study.shape, TASK, asked, samples=4, temperature=1.0, name=name
+        ).items()
+        files.write_json(path, row_of(quadrants(found, threshold=0.2, draws=300), **axes))
+    return json.loads(path.read_text())
 
 
-def one_seed(
-    shape: Shape, folder: Path, *, seed: int, steps: int
-) -> tuple[dict[str, float], list[dict[str, float | None]]]:
-    """Accuracy at the start and after equal FLOPs spent three ways, and what each policy knows."""
-    test = problems(TASK, split="test", count=200, difficulty=1.0, seed=99)
-    train = problems(TASK, split="train", count=25_000, difficulty=1.0, seed=seed)
-    text = library_lines(40_000, seed)
-
-    def tuned(name: str, more_text: int, more_solutions: int):
-        first = sft(
-            init_weights(shape, seed=seed), shape, text, tokens=PRETRAIN + more_text,
-            folder=folder / f"{name}-text", seed=seed,
-        )  # fmt: skip
-        return sft(
-            first.weights, shape, train, tokens=TUNE + more_solutions,
-            folder=folder / f"{name}-solutions", seed=seed,
-        ).weights  # fmt: skip
-
-    def accuracy(weights) -> float:
-        return measure(weights, shape, TASK, test, count=8, seed=seed)["pass_1"]
-
-    start = tuned("start", 0, 0)
-    done, scored = half_then_whole(start, shape, test, folder=folder / "rl", steps=steps, seed=seed)
-    last = done.rows[-1]
-    spent = last["rollout_flops"] + last["update_flops"]
-    tokens = round(spent / (6 * count_params(shape)["matmul"]))
-    more = tuned("sft", 0, tokens)
-    first = done.measured[0]
-    row = {
-        "start": first["pass_1"], "rl": last["pass_1"], "pass_8 start": first["pass_8"],
-        "pass_8 rl": last["pass_8"], "flops": spent, "update share": last["update_flops"] / spent,
-        "core-s of rl": last["rollout_seconds"] + last["update_seconds"],
-        "sft": accuracy(more), "pretraining": accuracy(tuned("pretraining", tokens, 0)),
+def reinforced(study: Study, start: Weights, *, seed: int) -> tuple[SealedCurve, list[ROW]]:
+    """RL from the start, and what its policy knows after a quarter, half and all of it."""
+    given = {
+        "folder": study.folder / f"rl-{seed}", "config": CONFIG, "test": study.curve, "seed": seed,
     }  # fmt: skip
-    print(f"seed {seed}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-    print(f"  sealed half curve: {scored}", flush=True)
-    share = 1 + tokens / (PRETRAIN + TUNE)
-    return row, [
-        questioned(start, shape, "start", tokens=TUNE, rl=1.0),
-        questioned(more, shape, "sft", tokens=TUNE + tokens, rl=1.0),
-        questioned(done.weights, shape, "rl", tokens=TUNE, rl=share),
-    ]
+    before = 6 * count_params(study.shape)["matmul"] * (PRETRAIN + TUNE)
+    known: list[ROW] = []
+
+    def ask(weights: Weights, rows: list[dict], steps: int) -> None:
+        spent = flops_of(next(row for row in rows if row["step"] == steps))
+        axes = {"tokens": TUNE, "rl": 1 + spent / before}
+        known.append(questioned(study, weights, f"rl-{seed}-{steps}", **axes))
+
+    for steps in (study.steps // 4, study.steps // 2):
+        path = study.folder / f"known-rl-{seed}-{steps}.json"
+        if path.exists():
+            known.append(json.loads(path.read_text()))
+        else:
+            done = learn(start, study.shape, TASK, steps=steps, **given)
+            ask(done.weights, done.rows, steps)
+    found = learn_sealed(start, study.shape, TASK, steps=study.steps, **given)
+    ask(found.learned.weights, found.learned.rows, study.steps)
+    print(f"RL, seed {seed}: sealed half curve: {found.score}", flush=True)
+    return found, known
 
 
-def show(rows: list[dict[str, float]]) -> None:
-    """The table: each way's gain over the start, with a t interval over seeds."""
-    start = np.array([r["start"] for r in rows])
-    print(f"\n{'the same FLOPs in':<20} {'accuracy':>8} {'gain':>7}  95% over {len(rows)} seeds")
-    print(f"{'nothing more':<20} {start.mean():8.3f}")
-    for way in ("rl", "sft", "pretraining"):
-        gain = np.array([r[way] for r in rows]) - start
-        half = t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+def crossed(gain_SP: NDArray[np.float64], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean gain and its t interval over seeds and problems, both taken as drawn from many.
+
+    The variance of the mean is that of the seeds' means over S plus that of the problems' means
+    over P, which counts what is left of both twice and errs to the wide side; degrees of freedom
+    by Welch and Satterthwaite.
+    """
+    seeds, asked = gain_SP.shape
+    parts = gain_SP.mean(axis=1).var(ddof=1) / seeds, gain_SP.mean(axis=0).var(ddof=1) / asked
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (seeds - 1) + parts[1] ** 2 / (asked - 1))
+    half = float(t.ppf((1 + level) / 2, freedom)) * sum(parts) ** 0.5
+    mean = float(gain_SP.mean())
+    return mean, mean - half, mean + half
+
+
+def show(start_P: NDArray[np.float64], ways: dict[str, NDArray[np.float64]], flops: float) -> None:
+    seeds, asked = next(iter(ways.values())).shape
+    print(f"\n{asked} held-out problems, {SAMPLES} samples of each, {seeds} seeds from one start")
+    print(f"{f'{flops:.2g} FLOPs more in':<24} {'accuracy':>8} {'gain':>7}  95% (seeds x problems)")
+    print(f"{'nothing':<24} {start_P.mean():8.3f}")
+    for way, right_SP in ways.items():
+        mean, low, high = crossed(right_SP - start_P)
+        each = ", ".join(f"{x:+.3f}" for x in (right_SP - start_P).mean(axis=1))
         print(
-            f"{way:<20} {start.mean() + gain.mean():8.3f} {gain.mean():+7.3f}  "
-            f"{gain.mean() - half:+.3f} to {gain.mean() + half:+.3f}"
+            f"{way:<24} {right_SP.mean():8.3f} {mean:+7.3f}  {low:+.3f} to {high:+.3f}; each {each}"
         )
+    for way in list(ways)[1:]:
+        mean, low, high = crossed(ways["RL"] - ways[way])
+        print(f"RL less {way}: {mean:+.3f}, 95% {low:+.3f} to {high:+.3f}")
 
 
 def main() -> None:
@@ -147,13 +173,32 @@ def main() -> None:
         parser.error("an interval over seeds needs 2 of them")
     single_thread()
     began = time.process_time()
-    shape = Shape(width=given.width, depth=given.depth, vocab=256, context=48)
-    found = [
-        one_seed(shape, given.folder / f"seed-{seed}", seed=seed, steps=given.steps)
-        for seed in range(given.seeds)
-    ]
-    show([row for row, _ in found])
-    known = [policy for _, policies in found for policy in policies]
+    study = Study(
+        shape=Shape(width=given.width, depth=given.depth, vocab=256, context=48),
+        folder=given.folder, steps=given.steps,
+        curve=problems(TASK, split="test", count=200, difficulty=1.0, seed=99),
+        held_out=problems(TASK, split="test", count=ASKED, difficulty=1.0, seed=98),
+    )  # fmt: skip
+    text = study.pretrained("start-text", PRETRAIN, seed=0)
+    start = study.tuned("start-solutions", text, TUNE, seed=0)
+    known = [questioned(study, start, "start", tokens=TUNE, rl=1.0)]
+    ways: dict[str, list[NDArray[np.float64]]] = {"RL": [], "solutions": [], "pretraining": []}
+    spent = []
+    for seed in range(given.seeds):
+        found, asked = reinforced(study, start, seed=seed)
+        ways["RL"].append(study.accuracy(found.learned.weights))
+        spent.append(flops_of(found.learned.rows[-1]))
+        known += asked
+    flops = float(np.mean(spent))
+    tokens = round(flops / (6 * count_params(study.shape)["matmul"]))
+    for seed in range(given.seeds):
+        more = study.tuned(f"solutions-{seed}", text, TUNE + tokens, seed=seed)
+        ways["solutions"].append(study.accuracy(more))
+        known.append(questioned(study, more, f"solutions-{seed}", tokens=TUNE + tokens, rl=1.0))
+        read = study.pretrained(f"text-{seed}", PRETRAIN + tokens, seed=seed)
+        tuned = study.tuned(f"text-{seed}-solutions", read, TUNE, seed=seed)
+        ways["pretraining"].append(study.accuracy(tuned))
+    show(study.accuracy(start), {way: np.stack(found) for way, found in ways.items()}, flops)
     print(f"\n{trends(known, axes=('tokens', 'rl'))}")
     print(f"{time.process_time() - began:.0f} core-s")
 

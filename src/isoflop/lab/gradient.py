@@ -180,13 +180,13 @@ def _lay_out(batch: Batch, trees: Sequence[Tree], context: int) -> Reading:
 
 
 def _chunk(read: Reading, weights: Weights, of: Loss, *, tokens: int) -> tuple[Weights, float]:
-    token_FW, depth_FW, sees_FWW, _, target_M, old_M, advantage_M = (
-        None if x is None else torch.from_numpy(x).to(of.table.device) for x in read
-    )
-    position_J, at_M = (
-        torch.from_numpy(x).to(of.table.device)
-        for x in np.unique(read.position_M, return_inverse=True)
-    )
+    def there(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(of.table.device)
+
+    token_FW, target_M = there(read.token_FW), there(read.target_M)
+    depth_FW = None if read.depth_FW is None else there(read.depth_FW)
+    sees_FWW = None if read.sees_FWW is None else there(read.sees_FWW)
+    position_J, at_M = map(there, np.unique(read.position_M, return_inverse=True))
 
     def log_prob(policy: Weights) -> torch.Tensor:
         logits_FWV = forward(
@@ -197,7 +197,9 @@ def _chunk(read: Reading, weights: Weights, of: Loss, *, tokens: int) -> tuple[W
         return torch.log_softmax(logits_JV, -1)[at_M, target_M]
 
     log_prob_M = log_prob(weights)
-    loss = policy_loss(log_prob_M, old_M, advantage_M, tokens=tokens, clip=of.clip)
+    loss = policy_loss(
+        log_prob_M, there(read.old_M), there(read.advantage_M), tokens=tokens, clip=of.clip
+    )
     distance = 0.0
     if of.reference is not None:
         with torch.no_grad():
