@@ -5,8 +5,9 @@
 Every run of the second side starts anew with a seed of its own, weights and order of text, so its
 errors are independent where branches share those of their trunk. (Runs with the trunk's seed
 would be the branches bit by bit.) Both sides forecast the same target, whose loss is then
-measured. FLOPs are those of the steps that the logs in the folder show, validation left out. A
-folder that holds runs is continued. About ten minutes of one core a seed for `branches-small`.
+measured; and without their widest size they forecast the widest runs of the second side. FLOPs
+are those of the steps that the logs in the folder show, validation left out. A folder that holds
+runs is continued. About ten minutes of one free core a seed for `branches-small`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import t
 
-from isoflop.forecast import Forecast, forecast
+from isoflop.forecast import Forecast, forecast, pool
 from isoflop.lab import files
 from isoflop.lab.climb import runs_of, target_tokens
 from isoflop.lab.launch import run
@@ -29,6 +30,7 @@ from isoflop.lab.recipe import Ladder, params_of, read_ladder
 from isoflop.lab.table import table
 from isoflop.lab.train import read_result, run_name
 from isoflop.lab.verb import seeded
+from isoflop.tables import Runs
 
 APART = 10  # between the seeds of two laps, which a ladder's repeats follow
 OWN = 1000  # first seed of the runs that share nothing
@@ -41,6 +43,7 @@ class Side:
     flops: float
     said: Forecast
     observed: float
+    known: Runs
 
     @property
     def error(self) -> float:
@@ -98,7 +101,21 @@ def one_side(ladder: Ladder, folder: Path, *, observed: float) -> Side:
     known = runs_of(table(folder), ladder.name, target=False)
     aim = {"params": float(params_of(ladder.shape(ladder.target))), "tokens": target_tokens(ladder)}
     said = forecast(known, aim, force=True)
-    return Side(flops=trained_flops(ladder, folder), said=said, observed=observed)
+    return Side(flops=trained_flops(ladder, folder), said=said, observed=observed, known=known)
+
+
+def widest_unseen(known: Runs, judge: Runs) -> str:
+    """How the narrower runs of `known` forecast the widest of `judge`."""
+    hidden = judge.where(judge["params"] == judge["params"].max())
+    made = pool(known.where(known["params"] < known["params"].max())).predict(hidden.data)
+    error = made.median() / hidden["loss"] - 1
+    low, high = made.interval(0.9)
+    inside = (low <= hidden["loss"]) & (hidden["loss"] <= high)
+    return (
+        f"rms error {100 * np.sqrt(np.mean(error**2)):.2f}%, mean width of the 90% interval "
+        f"{100 * np.mean((high - low) / hidden['loss']):.1f}%, "
+        f"{inside.sum()} of {len(hidden)} inside"
+    )
 
 
 def one_lap(ladder: Ladder, folder: Path) -> tuple[Side, Side]:
@@ -110,6 +127,8 @@ def one_lap(ladder: Ladder, folder: Path) -> tuple[Side, Side]:
     print(f"seed {ladder.target.seed}: the target's loss is {observed:.4f} nats/token")
     print(f"  branches: {branches}")
     print(f"  alone:    {separate}")
+    for name, side in (("branches", branches), ("alone", separate)):
+        print(f"  widest size unseen, {name}: {widest_unseen(side.known, separate.known)}")
     print(f"  share of the FLOPs: {branches.flops / separate.flops:.3f}", flush=True)
     return branches, separate
 
