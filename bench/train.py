@@ -1,6 +1,6 @@
 """Tokens per CPU-second of a training step, beside eager PyTorch and transformers, in one run.
 
-python bench/train.py [--rounds 5] [--steps 4]
+python bench/train.py [--rounds 5] [--steps 4] [--widths 64 128 256]
 
 One thread each, the same model (Qwen3's layout: RMSNorm, QK-norm, rotary, SwiGLU, untied), the
 same batches, AdamW with the same rates (and Muon with its own, for the record); every peer in
@@ -27,7 +27,7 @@ from torch import nn
 
 from isoflop.lab.device import pick_precision, single_thread
 from isoflop.lab.model import Shape, count_params, flops_per_token, forward, init_weights, rotation
-from isoflop.lab.optim import REFERENCE_WIDTH, Rates, init_state, update
+from isoflop.lab.optim import REFERENCE_WIDTH, Rates, gradients, init_state, update
 
 SIZES = ((64, 4), (128, 4), (256, 5))  # width, depth: .2M, .8M and 4M parameters in the layers
 BATCH, CONTEXT, VOCAB = 16, 256, 256
@@ -55,16 +55,15 @@ def ours(shape: Shape, dtype: torch.dtype, *, optimizer: str) -> Step:
         rates = Rates(matrix=wide, embedding=RATE, head=wide, gain=RATE)
     state = init_state(weights, shape=shape, optimizer=optimizer)
     table = rotation(shape, dtype=dtype)
-    names, leaves = zip(*weights.items(), strict=True)
-    for leaf in leaves:
-        leaf.requires_grad_()
+    for weight in weights.values():
+        weight.requires_grad_()
     count = 0
 
     def step(text: torch.Tensor) -> float:
         nonlocal count
         logits = forward(weights, text[:, :-1], shape=shape, table=table)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), text[:, 1:].flatten())
-        grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+        grads = gradients(loss, weights)
         update(weights, grads, state, shape=shape, step=count, rates=rates, scale=1.0,
                optimizer=optimizer, dtype=dtype)  # fmt: skip
         count += 1
@@ -188,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--widths", type=int, nargs="+", default=[width for width, _ in SIZES])
     chosen = parser.parse_args()
     single_thread()
     # torch.nn.RMSNorm keeps float32 gains under autocast, and says at every call that it may.
@@ -195,7 +195,7 @@ def main() -> None:
     low = pick_precision("cpu")
     precisions = (torch.float32, low) if low != torch.float32 else (low,)
     tokens = BATCH * CONTEXT
-    for width, depth in SIZES:
+    for width, depth in (size for size in SIZES if size[0] in chosen.widths):
         shape = Shape(width=width, depth=depth, vocab=VOCAB, context=CONTEXT)
         systems: dict[str, Step] = {
             "isoflop, AdamW": ours(shape, low, optimizer="adamw"),

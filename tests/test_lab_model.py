@@ -12,18 +12,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from isoflop.cost import count, flops
 from isoflop.lab.architecture import architecture_of
 from isoflop.lab.attention import attention
-from isoflop.lab.layer import EPSILON, norm, rotate
+from isoflop.lab.layer import EPSILON, Look, norm, rotate
 from isoflop.lab.mixers_delta import CHUNK
 from isoflop.lab.model import (
     BUFFERS,
+    OUTWARD,
+    climb_layers,
     count_params,
+    embed,
     flops_per_token,
     forward,
     init_weights,
     matrices,
     rotation,
 )
-from isoflop.lab.optim import Rates, init_state, orthogonalise, update
+from isoflop.lab.optim import Rates, gradients, init_state, orthogonalise, update
 from isoflop.lab.shape import Model, Shape
 from model_recipes import DTYPES, RECIPES, perturbed, shape_of, text
 
@@ -228,6 +231,41 @@ def test_one_step_moves_outputs_alike_at_every_width():
         x = torch.randn(64, width, generator=generator)
         changes.append((x @ (weights["qkv_LRD"][0] - before).T).square().mean().sqrt().item())
     assert max(changes) / min(changes) < 1.15
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_writes_into_the_residual_stream_begins_at_0(recipe):
+    shape = shape_of(recipe)
+    weights, parts = init_weights(shape, seed=0), matrices(shape)
+    assert {name for name in parts if not weights[name].any()} == set(OUTWARD) & set(parts)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("muon", 0.004), ("adamw", 0.0004)])
+def test_steps_move_the_residual_stream_alike_at_every_depth(optimizer, rate):
+    """Branches add up: with rates over the depth, by what one layer moves it, without by more."""
+
+    def moved(depth, power):
+        shape = Shape(width=64, depth=depth, vocab=50, context=32)
+        weights, table = init_weights(shape, seed=0), rotation(shape, dtype=torch.float32)
+        state = init_state(weights, shape=shape, optimizer=optimizer)
+        tokens = text(shape, 8, 33)
+        rates = Rates(matrix=rate, embedding=0.0, depth_power=power)
+        for step in range(8):
+            leaves = {name: weight.requires_grad_() for name, weight in weights.items()}
+            logits = forward(leaves, tokens[:, :-1], shape=shape, table=table)
+            loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            grads = gradients(loss, leaves)
+            update(weights, grads, state, shape=shape, step=step, rates=rates, scale=1.0,
+                   optimizer=optimizer)  # fmt: skip
+        with torch.no_grad():
+            begun = embed(weights, tokens[:, :-1], None)
+            look = Look(turn=table)
+            ended = climb_layers(weights, begun, shape=shape, look=look, states={})
+        return ((ended - begun).norm() / begun.norm()).item()
+
+    one, scaled, plain = moved(1, 1.0), moved(8, 1.0), moved(8, 0.0)
+    assert scaled / one == pytest.approx(1, abs=0.15)
+    assert plain / one > 5
 
 
 def test_impossible_shapes_are_refused():

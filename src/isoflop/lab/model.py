@@ -19,10 +19,12 @@ from isoflop.lab.mixers import FAMILIES, MIXERS
 from isoflop.lab.shape import Model, Shape
 
 __all__ = [
-    "BUFFERS", "Model", "Shape", "Weights", "cast", "count_params", "flops_per_token", "forward",
-    "init_weights", "matrices", "rotation",
+    "BUFFERS", "OUTWARD", "Model", "Shape", "Weights", "cast", "count_params", "flops_per_token",
+    "forward", "init_weights", "matrices", "rotation",
 ]  # fmt: skip
 
+OUTWARD = ("out_LDI", "latent_out_LDI", "delta_out_LDI", "down_LDF", "experts_down_LEDF",
+           "shared_down_LDF")  # write into the residual stream, begin at 0  # fmt: skip
 BUFFERS = ("router_bias_LE",)  # stored with the weights, moved by the optimizer alone
 
 

@@ -4,6 +4,10 @@ Muon (Jordan et al. 2024) replaces a matrix's momentum by its nearest orthogonal
 sqrt(rows / columns), an update changes activations by an amount that does not depend on width
 (Yang et al. 2023), so one learning rate serves all sizes of a ladder. Adam's updates of a matrix
 have entries of one size, so its rate falls as 1/width (Yang et al. 2021), as the head's does.
+
+Over depths the best rate holds where every branch is divided by the depth (CompleteP: Dey et al.
+2025, arXiv:2505.01618). What a branch writes begins at 0 and neither optimizer heeds the size of
+gradients, so dividing the rate of the matrix that writes does the same to the same model.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from isoflop.lab.model import BUFFERS, Weights, matrices
+from isoflop.lab.model import BUFFERS, OUTWARD, Weights, matrices
 from isoflop.lab.shape import Shape
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values towards 1
@@ -36,6 +40,7 @@ class Rates:
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.0  # of matrices, times their rate
+    depth_power: float = 0.0  # what writes into the residual stream learns at rate / depth^power
 
 
 def gradients(loss: torch.Tensor, weights: Weights) -> Weights:
@@ -105,7 +110,8 @@ def peak_of(name: str, shape: Shape, rates: Rates, optimizer: Optimizer, *, matr
     """The peak rate of a weight, which may be one of the layers' matrices."""
     narrow = REFERENCE_WIDTH / shape.width
     if matrix:
-        return rates.matrix * (narrow if optimizer == "adamw" else 1.0)
+        deep = shape.depth**-rates.depth_power if name in OUTWARD else 1.0
+        return rates.matrix * deep * (narrow if optimizer == "adamw" else 1.0)
     others = {
         "embedding_VD": rates.embedding,
         "block_PD": rates.embedding,

@@ -39,6 +39,7 @@ from isoflop.lab.sharded import (
 from isoflop.lab.state import Loop, State, advance
 from isoflop.lab.step import Bench, batch_of
 from isoflop.lab.train import (
+    DEFAULTS,
     Job,
     claim,
     conclude,
@@ -123,7 +124,8 @@ def train_sharded(job: Job) -> None:
     bench = set_up(job)
     mesh = init_device_mesh("cuda" if job.device == "cuda" else "cpu", (dist.get_world_size(),))
     if first:
-        claim(files.make_folder(trunk), {**describe(job, bench), "rung": job.rung.name})
+        config = {**describe(job, bench), "rung": job.rung.name}
+        claim(files.make_folder(trunk), config, defaults=DEFAULTS)
     dist.barrier()
     weights = init_weights(bench.shape, seed=job.rung.seed, device=bench.device)
     model = shard(Sharded(weights, bench.shape), mesh)
@@ -158,7 +160,7 @@ def decay(
     first, steps = dist.get_rank() == 0, job.recipe.steps(tokens)
     config = {**describe(job, bench), "tokens": tokens, "steps": steps}
     if first:
-        claim(files.make_folder(run), config)
+        claim(files.make_folder(run), config, defaults=DEFAULTS)
     dist.barrier()
     begun = load(run, state, at_most=steps, at_least=state.step)
     if begun is None and first:
