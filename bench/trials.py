@@ -5,7 +5,6 @@ python bench/trials.py [folder]    (about 15 minutes of one core; a second call 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -17,8 +16,8 @@ def main() -> None:
     single_thread()
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/trials")
     found = run_trials(countdown_design(), folder, on_event=print)
-    (folder / "trials.json").write_text(json.dumps(found.to_json(), indent=1))
     print(found)
+    print(f"page: {folder / 'page.html'}")
 
 
 if __name__ == "__main__":

@@ -135,21 +135,24 @@ def dimension(name, questions, shares, area):
     )  # fmt: skip
 
 
+def dense(by, measured, effective, density, span, **more):
+    return Density(
+        model="590k after RL", params=5.9e5, by=by, measured=measured, effective=effective,
+        density=density, low=span[0], high=span[1], level=0.95, **more,
+    )  # fmt: skip
+
+
 def densities():
-    shared = {"model": "590k after RL", "params": 5.9e5, "level": 0.95}
     return (
-        Density(**shared | {"level": 0.9}, by="loss", measured="2.311 nats/token on 12M tokens",
-                effective=8.1e5, density=1.37, low=1.12, high=None,
-                note="0.63 decades of compute beyond the ladder"),
-        Density(**shared, by="knowledge", measured="54.1% of 500 right", effective=2.9e5,
-                density=0.492, low=0.31, high=0.85),
-        Density(**shared, by="creation", measured="97.0% of 200 right", effective=None,
-                density=None, low=None, high=None, beyond="above"),
+        dense("loss", "2.311 nats/token on 12M tokens", 8.1e5, 1.37, (1.12, None),
+              note="0.63 decades of compute beyond the ladder"),
+        dense("knowledge", "54.1% of 500 right", 2.9e5, 0.492, (0.31, 0.85)),
+        dense("creation", "97.0% of 200 right", None, None, (None, None), beyond="above"),
     )  # fmt: skip
 
 
 def tried():
-    sizes = (Fact(name="d64-L2", value="−0.210"), Fact(name="d64-L4", value="−0.390"))
+    sizes = (Fact(name="d64-L2", value="-0.210"), Fact(name="d64-L4", value="-0.390"))
     return Tried(
         name="countdown-3", sizes=("d64-L2", "d64-L4"), seeds=3, tokens=1e6, questions=200,
         level=0.95,

@@ -108,6 +108,7 @@ def test_confidences_of_an_interview(start, asked):
     assert found.confidences["likelihood"][easy].mean() > 0.9
     assert found.confidences["likelihood"][~easy].mean() == pytest.approx(0.55, abs=0.1)
     assert found.confidences["vote"][~easy].mean() == pytest.approx(0.55, abs=0.1)
+    assert set(found.items("probe")["dimension"]) == {"knowledge"}
     report = quadrants(found.items("probe"), draws=0)
     assert report.scores["auroc"] > 0.7
     assert report.scores["ece_width"] < 0.15
@@ -150,6 +151,9 @@ def test_hallucination_beside_its_floor(start, asked):
     assert {k: n for k, (n, _) in report.by_seen.items()} == {
         "0": 50, "1": 50, "2-3": 50, "4+": 50,
     }  # fmt: skip
+    low, high = report.intervals["all"]
+    assert low < report.rate < high
+    assert report.intervals["1"][1] - report.intervals["1"][0] == pytest.approx(0.25, abs=0.05)
     luck = (35 + 6 * np.log(700)) / np.sqrt(700)
     floor = 300 / 700 - 2 / 9 - luck - report.miscalibration
     assert report.bound == pytest.approx(floor)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from isoflop.lab.files import LabError
-from isoflop.lab.trials import METRICS, between, compare, countdown_design, run_trials
+from isoflop.lab.trials import (
+    METRICS,
+    between,
+    compare,
+    countdown_design,
+    read_trials,
+    run_trials,
+    tried_of,
+)
+from isoflop.page import read_page
 
 
 def made_runs(rng, *, gain, seeds=3, questions=120):
@@ -80,5 +89,11 @@ def test_a_trial_resumes_and_repeats_nothing(tmp_path):
     assert timeless(second) == timeless(first)
     assert "undecided" in str(first) or "worth" in str(first)
     assert json.loads(json.dumps(first.to_json()))["gains"][0]["arm"] == "imitated"
+    assert read_trials(tmp_path / "trials.json") == second
+    shown = read_page(tmp_path / "page.html")
+    assert shown.tried == (tried_of(second),)
+    assert (shown.tried[0].sizes, shown.tried[0].seeds) == (("d32-L1",), 2)
+    assert [g.difference for g in shown.tried[0].gains] == [g.difference for g in second.gains]
+    assert shown.column("greedy") == tuple(run["greedy"] for run in second.runs)
     with pytest.raises(LabError, match="another config"):
         run_trials(countdown_design(tokens=4000), tmp_path)

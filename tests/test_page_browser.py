@@ -119,7 +119,7 @@ def test_density_and_dimensions_are_tables_a_reader_finds(visit):
     page.get_by_role("tab", name="Density").click()
     rows = page.locator("#density tbody tr")
     assert rows.count() == 3
-    assert rows.nth(0).locator("td").nth(1).inner_text().split("\n") == ["1.37", "90%: 1.12 to –"]
+    assert rows.nth(0).locator("td").nth(1).inner_text().split("\n") == ["1.37", "95%: 1.12 to –"]
     assert rows.nth(2).locator("td").nth(1).inner_text() == "not identified"
     assert rows.nth(2).locator("td").nth(2).inner_text() == "above the ladder"
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from isoflop.knowing import singleton_bound, singleton_rate
+from isoflop.knowing.abstention import clopper_pearson
 from isoflop.lab.device import pick_precision
 from isoflop.lab.model import Shape, Weights, forward, rotation
 from isoflop.lab.rewards import split_confidence
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 
 ROWS = 128
 NEWTON_STEPS = 25
+ALL = "all"  # questions, however often their facts were told
 MEANINGS = {
     "likelihood": "the probability of the whole answer",
     "vote": "the share of further samples that end in the same answer",
@@ -43,6 +45,7 @@ class Interview:
     n: Array
     c: Array
     tokens: Array
+    dimension: str
 
     def items(self, by: str = "likelihood") -> Items:
         """The answered questions with one kind of confidence as `q`."""
@@ -51,6 +54,7 @@ class Interview:
         table = {
             "id": list(self.prompts), "q": np.clip(self.confidences[by], 0, 1), "y": self.y,
             "n": self.n, "c": self.c, "tokens": self.tokens,
+            "dimension": [self.dimension] * len(self.prompts),
         }  # fmt: skip
         return Items.of(table, name=f"{self.name}, {by}")
 
@@ -107,7 +111,7 @@ def interview(
     return Interview(
         name=name, prompts=tuple(prompts), y=y, confidences=confidences,
         n=np.full(len(asked), float(samples)), c=_verdicts(task, asked, drawn).sum(axis=1),
-        tokens=greedy.lengths_PN[:, 0].astype(float),
+        tokens=greedy.lengths_PN[:, 0].astype(float), dimension=task.dimension,
     )  # fmt: skip
 
 
@@ -212,26 +216,34 @@ def _sigmoid(x: Array) -> Array:
 class Hallucination:
     """Wrong answers of a model that always answers, beside the floor that singletons put.
 
-    by_seen: times a fact was told in training -> (questions, share wrong). miscalibration: how
-    much more often the model's own answers are likely (above one in `wrong_answers`) than the
-    true ones. bound: theorem 2 of Kalai et al. 2025; at or below 0 it says nothing.
+    by_seen: times a fact was told in training -> (questions, share wrong). intervals: 95%, exact
+    binomial, of each of them and of the rate of all. miscalibration: how much more often the
+    model's own answers are likely (above one in `wrong_answers`) than the true ones. bound:
+    theorem 2 of Kalai et al. 2025; at or below 0 it says nothing.
     """
 
     questions: int
     rate: float
     by_seen: Mapping[str, tuple[int, float]]
+    intervals: Mapping[str, tuple[float, float]]
     singletons: float
     miscalibration: float
     bound: float
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{k}: {r:.3f} of {n}" for k, (n, r) in self.by_seen.items())
+        parts = ", ".join(
+            f"{k}: {r:.3f} of {n}{self._span(k)}" for k, (n, r) in self.by_seen.items()
+        )
         says = "" if self.bound > 0 else " (says nothing: too few examples)"
         return (
-            f"{self.rate:.4f} of {self.questions} answers wrong; floor {self.bound:.4f}{says} "
-            f"from {self.singletons:.4f} singletons, miscalibration {self.miscalibration:.4f}\n"
-            f"  wrong by times seen: {parts}"
+            f"{self.rate:.4f} of {self.questions} answers wrong{self._span(ALL)}; floor "
+            f"{self.bound:.4f}{says} from {self.singletons:.4f} singletons, miscalibration "
+            f"{self.miscalibration:.4f}\n  wrong by times seen: {parts}"
         )
+
+    def _span(self, kind: str) -> str:
+        low, high = self.intervals[kind]
+        return f" (95%: {low:.3f} to {high:.3f})"
 
 
 def hallucination(
@@ -257,14 +269,19 @@ def hallucination(
     true = log_prob(weights, shape, prompts, [p.answer + task.stop for p in asked])
     delta = abs(float((drawn.log_prob_PN[:, 0] > likely).mean() - (true > likely).mean()))
     times = np.asarray(seen)
-    kinds = {"0": times == 0, "1": times == 1, "2-3": (times > 1) & (times < 4), "4+": times > 3}
+    kinds = {
+        ALL: times >= 0,
+        "0": times == 0,
+        "1": times == 1,
+        "2-3": (times > 1) & (times < 4),
+        "4+": times > 3,
+    }
     rate = singleton_rate(told)
+    among = {k: wrong[rows] for k, rows in kinds.items() if rows.any()}
     return Hallucination(
         questions=len(asked), rate=float(wrong.mean()), singletons=rate, miscalibration=delta,
-        by_seen={
-            k: (int(rows.sum()), float(wrong[rows].mean())) for k, rows in kinds.items()
-            if rows.any()
-        },
+        by_seen={k: (len(part), float(part.mean())) for k, part in among.items() if k != ALL},
+        intervals={k: clopper_pearson(float(part.sum()), len(part)) for k, part in among.items()},
         bound=singleton_bound(
             rate, examples=sum(told), wrong_answers=wrong_answers, miscalibration=delta
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from numpy.typing import NDArray
 
 from isoflop.knowing.samples import pass_at_k
 from isoflop.lab import files
-from isoflop.lab.model import Shape, init_weights
+from isoflop.lab.model import Shape, count_params, init_weights
 from isoflop.lab.sample import sample
 from isoflop.lab.sft import SftRecipe, sft
 from isoflop.lab.tasks import Problem, Task, check_disjoint, countdown, problems
 from isoflop.lab.thinking import vote_at_k
 from isoflop.lab.train import claim, read_result
+from isoflop.page import Column, Fact, Report, Reproduce, Tried, write_page
+from isoflop.page import Gain as ShownGain
 
 ARMS = ("clean", "imitated", "read")
+TAUGHT = {"imitated": "errors imitated", "read": "errors read, their loss masked"}
 METRICS = {
     "greedy": "the likeliest answer is right",
     "sampled": "an answer drawn at temperature 1 is right",
@@ -81,11 +85,18 @@ class Gain:
 class Trials:
     """All runs of the comparison and what they say of each arm against clean data."""
 
+    task: str
+    questions: int
     runs: tuple[dict[str, Any], ...]
     gains: tuple[Gain, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {"runs": list(self.runs), "gains": [asdict(g) for g in self.gains]}
+        return {
+            "task": self.task,
+            "questions": self.questions,
+            "runs": list(self.runs),
+            "gains": [asdict(g) for g in self.gains],
+        }
 
     def __str__(self) -> str:
         lines = ["trial and error against clean data at equal training tokens"]
@@ -102,7 +113,10 @@ class Trials:
 def run_trials(
     design: Design, folder: Path, *, on_event: Callable[[str], None] | None = None
 ) -> Trials:
-    """Train and question every arm, size and seed that `folder` does not hold; compare them."""
+    """Train and question every arm, size and seed that `folder` does not hold; compare them.
+
+    Writes trials.json, and page.html with the verdict and every run behind it.
+    """
     files.make_folder(folder)
     claim(folder, _describe(design))
     found = []
@@ -118,10 +132,77 @@ def run_trials(
                         on_event(json.dumps({k: v for k, v in row.items() if k != "marks"}))
                 found.append(row)
     gains = [compare(found, arm=arm, metric=metric) for arm in ARMS[1:] for metric in METRICS]
-    return Trials(
+    trials = Trials(
+        task=design.clean.name,
+        questions=design.questions,
         runs=tuple({k: v for k, v in row.items() if k != "marks"} for row in found),
         gains=tuple(gains),
     )
+    files.write_json(folder / "trials.json", trials.to_json())
+    write_page(report_of(trials, context=design.context), folder / "page.html")
+    return trials
+
+
+def read_trials(path: Path) -> Trials:
+    """What `run_trials` wrote to trials.json."""
+    held = json.loads(path.read_text())
+    return Trials(
+        task=held["task"], questions=held["questions"], runs=tuple(held["runs"]),
+        gains=tuple(Gain(**gain) for gain in held["gains"]),
+    )  # fmt: skip
+
+
+def tried_of(trials: Trials) -> Tried:
+    """The verdict as a page shows it, with sizes, seeds and intervals."""
+    return Tried(
+        name=trials.task,
+        sizes=tuple(trials.gains[0].by_size),
+        seeds=len({row["seed"] for row in trials.runs}),
+        tokens=float(np.median([row["tokens"] for row in trials.runs])),
+        questions=trials.questions,
+        level=trials.gains[0].level,
+        gains=tuple(
+            ShownGain(
+                arm=TAUGHT[g.arm], measure=METRICS[g.metric], clean=g.clean, value=g.arm_value,
+                difference=g.difference, low=g.low, high=g.high, verdict=g.verdict,
+                by_size=tuple(Fact(name=k, value=f"{v:+.3f}") for k, v in g.by_size.items()),
+            )
+            for g in trials.gains
+        ),
+    )  # fmt: skip
+
+
+def report_of(trials: Trials, *, context: int) -> Report:
+    """The verdict and every run behind it as a page; `context` is that of the models."""
+    rows = [
+        (
+            f"{row['arm']}-d{row['width']}-L{row['depth']}-s{row['seed']}", "ladder",
+            float(_params(row["width"], row["depth"], context)), float(row["tokens"]),
+            row["flops"], row["loss"], row["seed"], row["core_seconds"], row["greedy"],
+            row["sampled"],
+        )
+        for row in trials.runs
+    ]  # fmt: skip
+    names = ("run", "role", "params", "tokens", "flops", "loss", "seed", "core_seconds",
+             "greedy", "sampled")  # fmt: skip
+    return Report(
+        title=f"isoflop trials: {trials.task}",
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        loss_unit="nats/token",
+        params_convention="matmul",
+        flops_convention="6nd",
+        runs=tuple(
+            Column(name=name, values=values)
+            for name, values in zip(names, zip(*rows, strict=True), strict=True)
+        ),
+        reproduce=Reproduce(commands=("python bench/trials.py FOLDER",)),
+        tried=(tried_of(trials),),
+    )
+
+
+def _params(width: int, depth: int, context: int) -> int:
+    shape = Shape(width=width, depth=depth, vocab=256, context=context)
+    return count_params(shape)["matmul"]
 
 
 def _describe(design: Design) -> dict[str, Any]:

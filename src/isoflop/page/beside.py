@@ -83,5 +83,5 @@ def _gain(gain: Gain) -> list[Child]:
     span = minus(f"{gain.low:+.3f} to {gain.high:+.3f}")
     return [
         gain.arm, gain.measure, word, noted(minus(f"{gain.difference:+.3f}"), span),
-        f"{gain.clean:.3f}", f"{gain.value:.3f}", *(fact.value for fact in gain.by_size),
+        f"{gain.clean:.3f}", f"{gain.value:.3f}", *(minus(fact.value) for fact in gain.by_size),
     ]  # fmt: skip
