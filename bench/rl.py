@@ -1,9 +1,11 @@
 """Seconds a GRPO step, and reward after equal samples, beside TRL's GRPOTrainer in one run.
 
-python bench/rl.py [--steps 15] [--tokens 400000] [--width 128] [--depth 4] [--groups 32]
+python bench/rl.py [--steps 15] [--learn 40] [--seeds 3] [--width 128] [--depth 4] [--groups 32]
 
 One model (Qwen3's layout, the same fine-tuned start), one task, the same number of prompts,
-rollouts and tokens at most; one thread, processor seconds.
+rollouts and tokens at most; one thread, processor seconds. Each trainer keeps its own optimizer and
+takes the best of as many learning rates, by accuracy on problems kept from training and test after
+`learn` steps of another seed; then all seeds learn as long and are tested.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.stats import ttest_ind
 
 from isoflop.lab.device import pick_precision, single_thread
 from isoflop.lab.model import Weights, init_weights
@@ -31,7 +35,9 @@ from isoflop.lab.tasks import Problem, Task, countdown, problems
 
 ROLLOUTS = 8
 DIFFICULTY = 0.3  # numbers up to 10
-PEER_RATE = 1.5e-4  # AdamW
+PEER_RATES = (1e-4, 3e-4, 1e-3)  # AdamW
+OUR_SCALES = (0.25, 0.5, 1.0)  # on our rates for Muon and Adam; 0.5 is the default
+TUNING_SEED = 100
 LAYER = {
     "self_attn.o_proj.weight": ("out_LDI", None),
     "self_attn.q_norm.weight": ("qk_norms_L2K", 0),
@@ -52,7 +58,7 @@ class Ran:
     length: float
     before: float
     after: float
-    error: float
+    kept: float  # on the problems that choose the learning rate
 
 
 def to_qwen(weights: Weights, shape: Shape) -> dict[str, torch.Tensor]:
@@ -120,24 +126,33 @@ def byte_tokenizer():
     )
 
 
-def peer(
-    start: Weights,
-    shape: Shape,
-    task: Task,
-    test: list[Problem],
-    *,
-    steps: int,
-    groups: int,
-    bf16: bool,
-) -> Ran:
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What both trainers are given."""
+
+    start: Weights
+    shape: Shape
+    task: Task
+    kept: list[Problem]
+    test: list[Problem]
+    groups: int
+
+    def accuracy(self, weights: Weights, asked: list[Problem]) -> float:
+        return measure(weights, self.shape, self.task, asked, count=8, seed=0)["pass_1"]
+
+
+def peer(course: Course, *, steps: int, rate: float, seed: int, bf16: bool = False) -> Ran:
     import warnings
 
     import datasets
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     warnings.filterwarnings("ignore")
-    asked = problems(task, split="train", count=steps * groups, difficulty=DIFFICULTY, seed=5)
+    start, shape, task, groups = course.start, course.shape, course.task, course.groups
+    asked = problems(
+        task, split="train", count=steps * groups, difficulty=DIFFICULTY, seed=1000 + seed
+    )
     known = {p.prompt: p for p in asked}
 
     def reward(prompts, completions, completion_ids, **_):
@@ -158,69 +173,119 @@ def peer(
             train_dataset=datasets.Dataset.from_dict({"prompt": [p.prompt for p in asked]}),
             callbacks=[Clock()],
             args=GRPOConfig(
-                output_dir=folder, use_cpu=True, bf16=bf16, max_steps=steps, seed=0,
+                output_dir=folder, use_cpu=True, bf16=bf16, max_steps=steps, seed=seed,
                 per_device_train_batch_size=groups * ROLLOUTS, gradient_accumulation_steps=1,
                 num_generations=ROLLOUTS, steps_per_generation=1,
                 max_completion_length=task.length, temperature=1.0, beta=0.0, loss_type="dapo",
-                scale_rewards="none", epsilon=0.2, epsilon_high=0.28, learning_rate=PEER_RATE,
-                adam_beta2=0.99, lr_scheduler_type="constant", max_grad_norm=1.0,
+                scale_rewards="none", epsilon=0.2, epsilon_high=0.28, learning_rate=rate,
+                adam_beta2=0.99, lr_scheduler_type="constant_with_warmup", max_grad_norm=1.0,
                 gradient_checkpointing=False, logging_steps=1, report_to="none",
-                save_strategy="no", disable_tqdm=True,
+                save_strategy="no", disable_tqdm=True, warmup_steps=4,
             ),
         )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     lengths = [
         x["completions/mean_length"] for x in trainer.state.log_history
         if "completions/mean_length" in x
     ]  # fmt: skip
     named = {k: v.cpu() for k, v in model.state_dict().items()}
-    after = measure(from_qwen(named, start, shape), shape, task, test, count=8, seed=0)
     return ran(
-        "TRL GRPOTrainer, " + ("bf16" if bf16 else "fp32"), marks, sum(lengths) / len(lengths),
-        before=measure(start, shape, task, test, count=8, seed=0), after=after,
+        "TRL GRPOTrainer, " + ("bf16" if bf16 else "fp32"), course,
+        from_qwen(named, start, shape), marks=marks, lengths=lengths,
     )  # fmt: skip
 
 
-def ours(
-    start: Weights, shape: Shape, task: Task, test: list[Problem], *, steps: int, groups: int
-) -> Ran:
+def ours(course: Course, *, steps: int, scale: float, seed: int) -> Ran:
     marks: list[tuple[float, float]] = []
     config = Grpo(
-        groups=groups, rollouts=ROLLOUTS, difficulty=DIFFICULTY, every=steps, save_seconds=1e9
-    )
+        groups=course.groups, rollouts=ROLLOUTS, difficulty=DIFFICULTY, every=steps, scale=scale,
+        save_seconds=1e9, test_samples=1,
+    )  # fmt: skip
 
     def judge(asked, samples):
         # Called once a step: from one call to the next is one whole step.
         marks.append((time.process_time(), time.perf_counter()))
         return verdict(asked, samples)
 
-    verdict = verified(task)
+    verdict = verified(course.task)
     with tempfile.TemporaryDirectory() as folder:
         done = learn(
-            start, shape, task, steps=steps, folder=Path(folder), config=config, test=test,
-            judge=judge, seed=5,
+            course.start, course.shape, course.task, steps=steps, folder=Path(folder),
+            config=config, test=course.test, judge=judge, seed=seed,
         )  # fmt: skip
     lengths = [row["length"] for row in done.rows if "length" in row]
-    return ran(
-        "isoflop", marks, sum(lengths) / len(lengths), before=done.measured[0],
-        after=done.measured[-1],
-    )  # fmt: skip
+    return ran("isoflop", course, done.weights, marks=marks, lengths=lengths)
 
 
-def ran(name: str, marks: list[tuple[float, float]], length: float, *, before, after) -> Ran:
+def ran(
+    name: str,
+    course: Course,
+    weights: Weights,
+    *,
+    marks: list[tuple[float, float]],
+    lengths: list[float],
+) -> Ran:
     """Median seconds between marks; the first step, with its warm-up, is left out."""
     steps = sorted(b[0] - a[0] for a, b in pairwise(marks))
     walls = sorted(b[1] - a[1] for a, b in pairwise(marks))
     return Ran(
-        name=name, seconds=steps[len(steps) // 2], wall=walls[len(walls) // 2], length=length,
-        before=before["pass_1"], after=after["pass_1"], error=after["pass_1_se"],
+        name=name, seconds=steps[len(steps) // 2], wall=walls[len(walls) // 2],
+        length=sum(lengths) / len(lengths), before=course.accuracy(course.start, course.test),
+        after=course.accuracy(weights, course.test), kept=course.accuracy(weights, course.kept),
     )  # fmt: skip
+
+
+def race(course: Course, steps: int) -> None:
+    """Print the seconds a step of both, the peer's in each precision that the processor has."""
+    found = [ours(course, steps=steps, scale=OUR_SCALES[1], seed=5)]
+    native = pick_precision("cpu") == torch.bfloat16
+    for bf16 in (False, True)[: 1 + native]:
+        found.append(peer(course, steps=steps, rate=PEER_RATES[0], seed=5, bf16=bf16))
+    for r in found:
+        print(
+            f"{r.name:<24} {r.seconds:8.3f} core-s a step ({r.wall:.3f} wall), {r.length:5.1f} "
+            "tokens a rollout"
+        )
+    best = min(r.seconds for r in found[1:])
+    print(f"the faster of the peer's takes {best / found[0].seconds:.1f} times as long", flush=True)
+
+
+def compare(course: Course, *, steps: int, seeds: int) -> None:
+    """Print the held-out accuracy of both after the same samples, each at its best rate."""
+    trainers = {
+        "isoflop": (
+            OUR_SCALES, lambda rate, seed: ours(course, steps=steps, scale=rate, seed=seed)
+        ),
+        "TRL GRPOTrainer": (
+            PEER_RATES, lambda rate, seed: peer(course, steps=steps, rate=rate, seed=seed)
+        ),
+    }  # fmt: skip
+    print(f"\nafter {steps} steps, {steps * course.groups * ROLLOUTS} samples", flush=True)
+    ends = []
+    for name, (rates, train) in trainers.items():
+        tried = {rate: train(rate, TUNING_SEED).kept for rate in rates}
+        rate = max(rates, key=lambda rate: tried[rate])
+        done = [train(rate, seed) for seed in range(seeds)]
+        ends.append(np.array([r.after for r in done]))
+        print(
+            f"{name:<16} rates {', '.join(f'{r:g}: {a:.3f}' for r, a in tried.items())}; at "
+            f"{rate:g} held-out accuracy {done[0].before:.3f} -> {ends[-1].mean():.3f} (seeds "
+            f"{', '.join(f'{a:.3f}' for a in ends[-1])})",
+            flush=True,
+        )
+    gap = ttest_ind(*ends, equal_var=False)
+    low, high = gap.confidence_interval()
+    print(f"ours less the peer's: {ends[0].mean() - ends[1].mean():+.3f} (95% {low:+.3f} to "
+          f"{high:+.3f}, Welch over seeds)")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in (
         ("steps", 15),
+        ("learn", 40),
+        ("seeds", 3),
         ("tokens", 400_000),
         ("width", 128),
         ("depth", 4),
@@ -233,28 +298,22 @@ def main() -> None:
     task = countdown()
     shape = Shape(width=given.width, depth=given.depth, vocab=256, context=48)
     train = problems(task, split="train", count=4000, difficulty=DIFFICULTY, seed=0)
-    test = problems(task, split="test", count=300, difficulty=DIFFICULTY, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         start = sft(
             init_weights(shape, seed=0), shape, train, tokens=given.tokens, folder=Path(folder)
         ).weights
-    native = pick_precision("cpu") == torch.bfloat16
-    found = [ours(start, shape, task, test, steps=given.steps, groups=given.groups)]
-    for bf16 in (False, True)[: 1 + native]:
-        found.append(
-            peer(start, shape, task, test, steps=given.steps, groups=given.groups, bf16=bf16)
-        )
+    drawn = problems(task, split="test", count=600, difficulty=DIFFICULTY, seed=0)
+    course = Course(
+        start=start, shape=shape, task=task, kept=drawn[:300], test=drawn[300:],
+        groups=given.groups,
+    )  # fmt: skip
     print(
         f"{given.groups} x {ROLLOUTS} rollouts of at most {task.length} tokens, width "
-        f"{shape.width}, {shape.depth} layers, {given.steps} steps, one thread"
+        f"{shape.width}, {shape.depth} layers, one thread"
     )
-    for r in found:
-        print(
-            f"{r.name:<24} {r.seconds:8.3f} core-s a step ({r.wall:.3f} wall), {r.length:5.1f} "
-            f"tokens a rollout; accuracy {r.before:.3f} -> {r.after:.3f} (se {r.error:.3f})"
-        )
-    best = min(r.seconds for r in found[1:])
-    print(f"the faster of the peer's takes {best / found[0].seconds:.1f} times as long")
+    race(course, given.steps)
+    if given.learn:
+        compare(course, steps=given.learn, seeds=given.seeds)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,9 @@ def begin(
     return Cache(seen=0, length=length, states=states)
 
 
-def make_room(cache: Cache, total: int, *, shape: Shape) -> None:
-    """Lengthen the states to hold `total` positions and less than two PAGEs more.
+def make_room(cache: Cache, total: int, *, rows: int, shape: Shape) -> None:
+    """Lengthen the states of the first `rows` sequences to hold `total` positions and less than
+    two PAGEs more; those of others are undefined until they are copied from one of these.
 
     Products over a whole memory need no copy of it, so it is kept about as long as it is used;
     a last page that would not be full is taken with the one before it.
@@ -74,8 +75,10 @@ def make_room(cache: Cache, total: int, *, shape: Shape) -> None:
         for name, sizes in MIXERS[kind].remember(shape, kind, room).items():
             old = held[name]
             if tuple(old.shape[2:]) != sizes:
-                held[name] = old.new_zeros(*old.shape[:2], *sizes)
-                held[name][tuple(slice(size) for size in old.shape)] = old
+                held[name] = old.new_empty(*old.shape[:2], *sizes)
+                held[name][:, :rows] = 0
+                part = (slice(None), slice(rows), *(slice(size) for size in old.shape[2:]))
+                held[name][part] = old[:, :rows]
 
 
 def copy_rows(cache: Cache, source_B: torch.Tensor, target_B: torch.Tensor) -> None:
@@ -112,7 +115,7 @@ def extend(
             f"{total} positions do not fit into {room}: begin the cache with a greater length and "
             "make the rotation table with a Shape of as much context"
         )
-    make_room(cache, total, shape=shape)
+    make_room(cache, total, rows=rows, shape=shape)
     low = cast(weights, table.dtype)
     turn = table[:, seen:total] if positions_BT is None else table[:, positions_BT]
     look = Look(turn=turn, mask_BTS=mask_BTS, seen=seen)
