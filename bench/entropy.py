@@ -2,9 +2,9 @@
 
     python bench/entropy.py [--folder runs/entropy] [SOURCE ...]
 
-For each source: the least loss that is possible on the validation windows, and the floor E with
-its 90% interval four ways. What is tested is `pool`, fixed before any of these sources was drawn:
-all runs, every law with a floor, its draws weighed by the pool's backtest, so that laws and last
+For each source: what the source itself loses on the validation windows, and the floor E with its
+90% interval four ways. What is tested is `pool`, fixed before any of these sources was drawn: all
+runs, every law with a floor, its draws weighed by the pool's backtest, so that laws and last
 decades which do not see the larger runs coming count little. Beside it single laws, fitted to all
 runs and, where `slopes` reports a phase change, without the token counts before its end. About two
 core-minutes a source; a folder that holds runs is continued.
@@ -24,7 +24,9 @@ import numpy as np
 from isoflop.fit import fit
 from isoflop.forecast import Pool, pool
 from isoflop.lab.climb import runs_of
-from isoflop.lab.entropy import read_source, window_rate
+from isoflop.lab.corpus import load_corpus
+from isoflop.lab.entropy import least_nats, read_source
+from isoflop.lab.evaluate import validation_windows
 from isoflop.lab.launch import run
 from isoflop.lab.recipe import Ladder, Recipe, Rung
 from isoflop.lab.table import slopes, table
@@ -53,6 +55,13 @@ def ladder_of(source: str) -> Ladder:
         target=Rung(width=256, depth=1, tokens=(8_388_608,)),
         recipe=Recipe(context=64, sequences=8, warmup_steps=16, validation_windows=2048),
     )
+
+
+def least_loss(ladder: Ladder) -> float:
+    """What the source itself loses on the ladder's validation windows, nats/token."""
+    _, folder = load_corpus(ladder.corpus, ladder.tokenizer)
+    windows = validation_windows(folder, ladder.recipe)
+    return float(least_nats(read_source(ladder.corpus), windows).mean())
 
 
 def pooled_floor(made: Pool) -> tuple[Interval, float]:
@@ -101,9 +110,9 @@ def main() -> None:
         folder = options.folder / source.replace(":", "-").replace(",", "-")
         run(ladder, folder)
         columns = table(folder)
-        truth = window_rate(read_source(source), ladder.recipe.context)
+        truth = least_loss(ladder)
         print(
-            f"{source}: least possible loss {truth:.4f} nats/token, lowest measured "
+            f"{source}: the source loses {truth:.4f} nats/token, the best run "
             f"{min(columns['loss']):.4f}; phase changes seen {len(slopes(columns)['rises'])}"
         )
         for name, (low, high) in floors(columns, source):

@@ -169,6 +169,29 @@ def test_skills_have_the_entropy_they_say():
 
 
 @pytest.mark.parametrize(
+    "name", ["markov:order=1,symbols=8", "markov:order=3,symbols=5", "skills:skills=32,keys=3"]
+)
+def test_the_source_loses_its_entropy_on_its_own_windows(name):
+    source = read_source(name + ",seed=4")
+    text = draw(source, 20_000 * 8 + 1, 0).astype(np.int64)
+    text_WU = text[8 * np.arange(20_000)[:, None] + np.arange(9)]
+    nats = entropy.least_nats(source, text_WU)
+    noise = nats.mean(1).std() / len(nats) ** 0.5
+    assert nats.shape == (20_000, 8)
+    assert nats.mean() == pytest.approx(window_rate(source, 8), abs=4 * noise)
+    assert noise < 0.01
+    if source.order == 3 and source.kind == "markov":  # as many pairs as the text has
+        pairs = np.bincount(text[:-1] * 5 + text[1:], minlength=25).reshape(5, 5)
+        odds = pairs / pairs.sum(1, keepdims=True)
+        assert nats[:, 0] == pytest.approx(-np.log(odds[text_WU[:, 0], text_WU[:, 1]]), abs=0.15)
+
+
+def test_no_least_loss_of_a_grammar():
+    with pytest.raises(ValueError, match="is not known"):
+        entropy.least_nats(read_source("grammar:"), np.zeros((2, 5), np.int64))
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("markov:order=9", "symbols\\^order must be at most"),

@@ -119,6 +119,39 @@ def window_rate(source: Source, context: int) -> float:
     return float((early.sum() + (context - len(early)) * rate(source)) / context)
 
 
+def least_nats(source: Source, text_WU: NDArray[np.int64]) -> Array:
+    """What the source itself loses on windows of its text, (W, T): -ln of each next token's odds.
+
+    Shapes: W windows, T predictions, U = T + 1 tokens. The mean is the floor of any loss measured
+    on these very windows, `window_rate` that on infinitely many. Windows of skills must begin
+    with a record. Raises ValueError for a grammar: what a window's start hides cannot be summed.
+    """
+    if source.kind == "markov":
+        return _markov_nats(source, text_WU)
+    if source.kind == "grammar":
+        raise ValueError("the least loss on a grammar's windows is not known; see window_rate")
+    part = np.arange(1, text_WU.shape[1]) % 4  # of its record that each prediction is
+    asked = -np.log(skill_odds(source))[np.where(part == 0, text_WU[:, 1:], 0)]
+    return np.where(part == 0, asked, np.where(part == 3, 0.0, np.log(source.keys)))
+
+
+def _markov_nats(source: Source, text_WU: NDArray[np.int64]) -> Array:
+    odds, n = markov_odds(source), source.symbols
+    nats = np.empty((len(text_WU), text_WU.shape[1] - 1))
+    context = text_WU[:, 0]  # number of the last `order` symbols, or of the fewer there are
+    share = stationary(odds).reshape(n, -1).sum(1)
+    for t in range(1, text_WU.shape[1]):
+        after = context * n + text_WU[:, t]
+        if t < source.order:
+            longer = stationary(odds).reshape(n ** (t + 1), -1).sum(1)
+            nats[:, t - 1] = np.log(share[context]) - np.log(longer[after])
+            share, context = longer, after
+        else:
+            nats[:, t - 1] = -np.log(odds[context, text_WU[:, t]])
+            context = after % len(odds)
+    return nats
+
+
 def draw(source: Source, tokens: int, stream: int) -> NDArray[np.uint16]:
     """Draw a stretch of the source; streams are independent of each other."""
     generator = np.random.default_rng((source.seed, 1, stream))
