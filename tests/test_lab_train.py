@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from isoflop.lab import corpus, files, state, train
+from isoflop.lab.device import pick_compile
 from isoflop.lab.files import LabError
 from isoflop.lab.optim import Rates
 from isoflop.lab.recipe import Recipe, Rung
@@ -246,22 +247,84 @@ def test_more_tokens_than_the_corpus_holds_are_refused(finished, tmp_path):
         train_rung(job)
 
 
+def best_rate(rung, optimizer, grid, *, corpus_folder, root, **rates):
+    """Which rate of a grid ends in the lowest loss."""
+    recipe = Recipe(context=128, sequences=8, optimizer=optimizer)
+    ended = []
+    for rate in grid:
+        job = Job(
+            rung=rung,
+            recipe=replace(recipe, rates=Rates(matrix=rate, **rates)),
+            corpus=corpus_folder,
+            folder=str(root / f"{rung.name}-{rate}"),
+        )
+        train_rung(job)
+        ended.append(read_result(run_of(job, rung.tokens[0]))["loss"])
+    return int(np.argmin(ended))
+
+
+@pytest.fixture(scope="module")
+def pystd(tmp_path_factory):
+    return str(corpus.load_corpus("pystd", "bytes", cache=tmp_path_factory.mktemp("cache"))[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "middle"), [("muon", 0.012), ("adamw", 0.004)])
-def test_the_best_learning_rate_is_the_same_at_every_width(tmp_path, optimizer, middle):
+def test_the_best_learning_rate_is_the_same_at_every_width(pystd, tmp_path, optimizer, middle):
     """Best of a grid with steps of 2 stays within one step from width 32 to 256."""
-    folder = str(corpus.load_corpus("pystd", "bytes", cache=tmp_path / "cache")[1])
     grid = tuple(middle * 2.0**k for k in (-2, -1, 0, 1, 2))
-    best = []
-    for width in (32, 96, 256):
-        rung = Rung(width=width, depth=1, tokens=(524_288,))
-        ended = []
-        for rate in grid:
-            rates = Rates(matrix=rate)
-            recipe = Recipe(context=128, sequences=8, optimizer=optimizer, rates=rates)
-            root = tmp_path / f"{width}-{rate}"
-            job = Job(rung=rung, recipe=recipe, corpus=folder, folder=str(root))
-            train_rung(job)
-            ended.append(read_result(run_of(job, 524_288))["loss"])
-        best.append(int(np.argmin(ended)))
+    best = [
+        best_rate(Rung(width=width, depth=1, tokens=(524_288,)), optimizer, grid,
+                  corpus_folder=pystd, root=tmp_path)
+        for width in (32, 96, 256)
+    ]  # fmt: skip
     assert max(best) - min(best) <= 1, best
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "middle"), [("muon", 0.024), ("adamw", 0.004)])
+def test_the_best_learning_rate_is_the_same_at_every_depth(pystd, tmp_path, optimizer, middle):
+    """Best of a grid with steps of 2 stays within one step from depth 1 to 8."""
+    grid = tuple(middle * 2.0**k for k in (-2, -1, 0, 1, 2))
+    best = [
+        best_rate(Rung(width=64, depth=depth, tokens=(262_144,)), optimizer, grid,
+                  corpus_folder=pystd, root=tmp_path, depth_power=1.0)
+        for depth in (1, 2, 4, 8)
+    ]  # fmt: skip
+    assert max(best) - min(best) <= 1, best
+
+
+@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'>")  # torch's own
+def test_a_compiled_step_gives_the_same_losses(finished, tmp_path, monkeypatch):
+    """Its graph is traced and differentiated as a whole; what generates code has its own test."""
+    import torch
+
+    built = []
+
+    def traced(function):
+        built.append(function)
+        return compile_for_real(function, backend="aot_eager", fullgraph=True)
+
+    compile_for_real = torch.compile
+    monkeypatch.setattr(torch, "compile", traced)
+    recipe = replace(RECIPE, compile="always", precision="fp32")
+    tokens = 128 * 20
+    rung = replace(RUNG, tokens=(tokens,))
+    job = replace(finished, folder=str(tmp_path / "graph"), recipe=recipe, rung=rung)
+    train_rung(job)
+    assert len(built) == 1
+    plain = replace(recipe, compile="never")
+    eager = replace(job, folder=str(tmp_path / "eager"), recipe=plain)
+    train_rung(eager)
+    assert len(built) == 1
+    graph, step = (losses(x, tokens) for x in (job, eager))
+    assert [loss for _, loss in graph] == pytest.approx([loss for _, loss in step], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "given"),
+    [("cpu", "auto", False), ("cuda", "auto", True), ("cpu", "always", True),
+     ("cuda", "never", False)],
+)  # fmt: skip
+def test_where_steps_are_compiled(device, asked, given):
+    assert pick_compile(device, asked) is given

@@ -64,7 +64,9 @@ class _Norm(torch.autograd.Function):  # torch asks for a class here
     @staticmethod
     def forward(ctx, x, gain):  # pyright: ignore[reportIncompatibleMethodOverride]
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        inverse = length.square_().div_(x.shape[-1]).add_(EPSILON).rsqrt_().to(x.dtype)
+        square = length.square_().div_(x.shape[-1])
+        inverse = (square + EPSILON).rsqrt_().add_(square * 0.0)  # nan where it overflowed
+        inverse = inverse.to(x.dtype)
         normed = x * inverse
         ctx.save_for_backward(normed, gain, inverse)
         return normed * gain

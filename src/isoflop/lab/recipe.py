@@ -12,7 +12,7 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.v import format_exception
 
 from isoflop.lab.corpus import Data, vocab_of
-from isoflop.lab.device import Precision
+from isoflop.lab.device import Compile, Precision
 from isoflop.lab.model import count_params
 from isoflop.lab.objectives import SPECIALS, Objective
 from isoflop.lab.optim import Optimizer, Rates
@@ -36,6 +36,7 @@ class Recipe:
     optimizer: Optimizer = "muon"
     schedule: Literal["wsd", "cosine"] = "wsd"
     precision: Precision = "auto"
+    compile: Compile = "auto"  # forward and backward, in a process that has the model to itself
     separate_documents: bool = False  # a position sees only its own document
     rates: Rates = field(default_factory=Rates)
     objective: Objective = field(default_factory=Objective)

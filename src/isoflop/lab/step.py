@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from isoflop.lab.corpus import open_corpus, open_flags, open_tokens
-from isoflop.lab.device import pick_precision
+from isoflop.lab.device import pick_compile, pick_precision
 from isoflop.lab.feed import Diet, Feed
 from isoflop.lab.model import Weights, forward, rotation
 from isoflop.lab.objectives import (
@@ -35,6 +36,13 @@ from isoflop.lab.state import State
 DRAWS = 11  # tells the stream that draws blanks from those that order the text
 
 
+def mean_loss(weights: Weights, batch: Batch, *, shape: Shape, table: torch.Tensor) -> torch.Tensor:
+    """Mean nats per token that has a loss."""
+    logits = forward(weights, batch.tokens_BT, shape=shape, table=table, **batch.given)
+    flat = logits.flatten(0, 1).float()
+    return F.cross_entropy(flat, batch.targets_BT.flatten(), ignore_index=IGNORED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """What the training loop holds: shape, tables and text, the same at every step."""
@@ -51,6 +59,14 @@ class Bench:
     def vocab(self) -> int:
         """Of the corpus, without special tokens."""
         return self.shape.vocab - (SPECIALS if self.recipe.objective.blanks else 0)
+
+    @cached_property
+    def mean_loss(self) -> Callable[..., torch.Tensor]:
+        """The loss, compiled where the recipe asks for it: other sizes' graphs are forgotten."""
+        if not pick_compile(self.device, self.recipe.compile):
+            return mean_loss
+        torch.compiler.reset()
+        return torch.compile(mean_loss)
 
 
 def build_bench(
@@ -97,7 +113,7 @@ def train_steps(
     losses = torch.zeros(span[1] - span[0], device=bench.device)
     for i, step in enumerate(range(*span)):
         batch = batch_of(bench, text_WU[i * size : (i + 1) * size], step=step)
-        loss = loss_of(state.weights, batch, bench)
+        loss = bench.mean_loss(state.weights, batch, shape=bench.shape, table=bench.table)
         losses[i] = loss.detach()
         update(
             state.weights,
@@ -136,13 +152,6 @@ def batch_of(bench: Bench, text_BU: NDArray[np.int64], *, step: int) -> Batch:
     return move(batch, bench.device)
 
 
-def loss_of(weights: Weights, batch: Batch, bench: Bench) -> torch.Tensor:
-    """Mean nats per token that has a loss."""
-    logits = forward(weights, batch.tokens_BT, shape=bench.shape, table=bench.table, **batch.given)
-    flat = logits.flatten(0, 1).float()
-    return F.cross_entropy(flat, batch.targets_BT.flatten(), ignore_index=IGNORED)
-
-
 def noise_scale(weights: Weights, bench: Bench) -> dict[str, float]:
     """Measure the gradient noise scale on the last windows of the run's text.
 
@@ -158,7 +167,8 @@ def noise_scale(weights: Weights, bench: Bench) -> dict[str, float]:
     mean = [torch.zeros_like(leaf) for leaf in leaves]
     small = 0.0
     for i in range(len(text_WU)):
-        loss = loss_of(held, batch_of(bench, text_WU[i : i + 1], step=i), bench)
+        batch = batch_of(bench, text_WU[i : i + 1], step=i)
+        loss = mean_loss(held, batch, shape=bench.shape, table=bench.table)
         grads = torch.autograd.grad(loss, leaves)
         small += sum(float(g.double().square().sum()) for g in grads) / len(text_WU)
         for total, grad in zip(mean, grads, strict=True):
