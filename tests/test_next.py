@@ -1,21 +1,19 @@
 """The next runs narrow the target more than chance does; the first ladder costs its budget."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from isoflop.fit import Objective
-from isoflop.forecast import pool
+from isoflop.forecast import forecast_near
 from isoflop.laws.pretrain import CHINCHILLA, POWER, TIED
 from isoflop.plan import first_runs, next_runs
 from isoflop.plan.first import optimum
-from isoflop.plan.next import beliefs, spread_runs
+from isoflop.plan.next import spread_runs
 from isoflop.tables import Runs
 
 TRUE = {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37}
-LAWS, FAST = [CHINCHILLA, TIED], Objective("lsqlog")
+LAWS = [CHINCHILLA, TIED]
 SIZES, COUNTS = 2e7 * 2.0 ** np.arange(7), 4e8 * 2.0 ** np.arange(7)
 CELLS = {"params": np.repeat(SIZES, 7), "tokens": np.tile(COUNTS, 7)}
 CELLS["flops"] = 6 * CELLS["params"] * CELLS["tokens"]
@@ -24,15 +22,14 @@ LOSS = CHINCHILLA.predict(TRUE, CELLS)
 TRUTH = CHINCHILLA.predict(TRUE, {k: np.array([v]) for k, v in TARGET.items()})[0]
 
 
-def fitted(rows, noise):
+def measured(rows, noise):
     table = {k: v[rows] for k, v in CELLS.items() if k != "flops"}
     table["loss"] = (LOSS * np.exp(0.003 * noise))[rows]
-    runs = Runs.of(table, params="total", loss="nats/token")
-    return pool(runs, LAWS, windows=(None,), objective=FAST, draws=60)
+    return Runs.of(table, params="total", loss="nats/token")
 
 
 def error(rows, noise):
-    predicted = fitted(rows, noise).predict({k: np.array([v]) for k, v in TARGET.items()})
+    predicted = forecast_near(measured(rows, noise), TARGET, laws=LAWS).predict()
     return float(np.log(predicted.median()[0] / TRUTH))
 
 
@@ -51,7 +48,9 @@ def study(seed, share):
             chance.append(k)
             left -= cost[k]
     candidates = {k: v[others] for k, v in CELLS.items()}
-    chosen = next_runs(fitted(start, noise), TARGET, budget=budget, candidates=candidates)
+    chosen = next_runs(
+        measured(start, noise), TARGET, budget=budget, candidates=candidates, laws=LAWS
+    )
     assert chosen.cost <= budget
     ours = others[chosen.rows]
     return [error(np.append(start, more), noise) for more in (chance, ours)]
@@ -64,12 +63,12 @@ def test_chosen_runs_forecast_better_than_random_runs_of_the_same_cost():
 
 
 @pytest.fixture(scope="module")
-def made():
-    return fitted(np.arange(0, 49, 3), np.random.default_rng(0).standard_normal(49))
+def runs():
+    return measured(np.arange(0, 49, 3), np.random.default_rng(0).standard_normal(49))
 
 
-def test_every_run_narrows_the_interval_and_the_budget_holds(made):
-    found = next_runs(made, TARGET, budget=3e20)
+def test_every_run_narrows_the_interval_and_the_budget_holds(runs):
+    found = next_runs(runs, TARGET, budget=3e20, laws=LAWS)
     widths = [found.before, *(r.width for r in found.runs)]
     assert np.all(np.diff(widths) <= 0)
     assert found.floor <= found.after < found.before
@@ -77,75 +76,85 @@ def test_every_run_narrows_the_interval_and_the_budget_holds(made):
     assert found.cost <= 3e20
     assert "params" in str(found)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["after"] == found.after
-    assert next_runs(made, TARGET, budget=3e21).after <= found.after
+    assert next_runs(runs, TARGET, budget=3e21, laws=LAWS).after <= found.after
 
 
-def test_a_run_at_the_target_leaves_its_noise_alone(made):
+def test_a_run_at_the_target_leaves_its_noise_alone(runs):
     """Its own loss measured once: variance v becomes v noise / (v + noise)."""
     alone = {k: np.array([v]) for k, v in TARGET.items()}
-    found = next_runs(made, TARGET, budget=2e22, candidates=alone)
+    found = next_runs(runs, TARGET, budget=2e22, candidates=alone, laws=LAWS)
     before, after, noise = found.before**2, found.after**2, found.floor**2
     v = before - noise
     assert after == pytest.approx(v * noise / (v + noise) + noise, rel=1e-6)
 
 
-def test_a_free_price_counts_and_a_repeat_is_not_offered(made):
+def test_a_free_price_counts_and_a_repeat_is_not_offered(runs):
     candidates = {k: v[:5] for k, v in CELLS.items()}
-    found = next_runs(made, TARGET, budget=3.0, candidates=candidates, cost=np.ones(5))
+    found = next_runs(runs, TARGET, budget=3.0, candidates=candidates, cost=np.ones(5), laws=LAWS)
     assert len(set(found.rows)) == len(found.rows) == 3
 
 
-def test_what_cannot_be_afforded_or_read_is_refused(made):
+def test_what_cannot_be_afforded_or_read_is_refused(runs):
     with pytest.raises(ValueError, match="cheapest of"):
-        next_runs(made, TARGET, budget=1e10, candidates=CELLS)
+        next_runs(runs, TARGET, budget=1e10, candidates=CELLS, laws=LAWS)
     with pytest.raises(ValueError, match="give flops"):
-        next_runs(made, {"params": 1e9}, budget=1e20)
+        next_runs(runs, {"params": 1e9}, budget=1e20)
     with pytest.raises(ValueError, match="one positive number a candidate"):
-        next_runs(made, TARGET, budget=1e20, candidates=CELLS, cost=np.ones(3))
+        next_runs(runs, TARGET, budget=1e20, candidates=CELLS, cost=np.ones(3), laws=LAWS)
 
 
-def test_a_second_run_beside_the_first_tells_little_where_misfit_is_shared(made):
-    """A twin halves noise; it leaves what the law gets wrong there."""
-    rows = {k: np.array([CELLS[k][j] for j in (24, 24, 0, 48)]) for k in CELLS}
-    aim = {k: np.array([v]) for k, v in TARGET.items()}
-
-    def worth(misfit):
-        """Variance at the target that a twin of the first candidate takes away."""
-        changed = tuple(replace(m, residual=0.02, misfit=misfit) for m in made.members)
-        covariance, noise = beliefs(replace(made, members=changed), rows, aim)
-        assert noise == pytest.approx((1 - misfit) * 0.02**2)
-        left = []
-        for k in ([0], [0, 1]):
-            inner = covariance[np.ix_(k, k)] + noise * np.eye(len(k))
-            cross = covariance[k, 4]
-            left.append(covariance[4, 4] - cross @ np.linalg.solve(inner, cross))
-        return left[0] - left[1]
-
-    assert 0 < worth(0.9) < 0.3 * worth(0.0)
+def test_a_twin_of_a_far_run_tells_little_where_the_laws_are_wrong():
+    """Misfit is shared: where the noise is far below it, a twin adds next to nothing."""
+    rng = np.random.default_rng(0)
+    wrong = LOSS * (1 + 0.03 * np.sin(2 * np.log(CELLS["params"])))
+    rows = np.arange(0, 49, 2)
+    table = {k: CELLS[k][rows] for k in ("params", "tokens")}
+    table["loss"] = (wrong * np.exp(0.0005 * rng.standard_normal(49)))[rows]
+    runs = Runs.of(table, params="total", loss="nats/token")
+    twins = {k: np.array([CELLS[k][j] for j in (1, 1, 45)]) for k in CELLS}
+    found = next_runs(runs, TARGET, budget=3.0, candidates=twins, cost=np.ones(3), laws=LAWS)
+    assert found.rows[1] != 1 - found.rows[0]  # the other twin comes last
+    alone = [r.width for r in found.runs]
+    assert alone[1] - alone[2] < 0.3 * (found.before - alone[1])
 
 
-def test_thousands_of_candidates_are_no_matter(made):
+def test_the_first_runs_are_the_cheapest_and_one_at_least(runs):
+    found = next_runs(runs, TARGET, budget=3e20, laws=LAWS)
+    price = dict(zip(found.rows, [r.cost for r in found.runs], strict=True))
+    for share in (0.0, 0.3, 1.0):
+        first = found.first(share)
+        spent = sum(price[k] for k in first)
+        assert len(first) == 1 or spent <= share * found.cost * (1 + 1e-6)
+        rest = [c for k, c in price.items() if k not in first]
+        assert max(price[k] for k in first) <= min(rest, default=np.inf)
+    assert sorted(found.first(1.0)) == sorted(found.rows)
+
+
+def test_thousands_of_candidates_are_no_matter(runs):
     rng = np.random.default_rng(0)
     columns = {
-        "params": 10 ** rng.uniform(7.3, 9.2, 3000),
-        "tokens": 10 ** rng.uniform(8, 10.5, 3000),
+        "params": 10 ** rng.uniform(7.3, 9.2, 1500),
+        "tokens": 10 ** rng.uniform(8, 10.5, 1500),
     }
-    found = next_runs(made, TARGET, budget=3e21, candidates=columns, most=40)
+    found = next_runs(runs, TARGET, budget=3e21, candidates=columns, most=40, laws=LAWS)
     assert len(found.runs) == 40
     assert found.after < found.before
 
 
-def test_before_any_law_runs_are_spread_over_what_is_cheap():
-    cost = CELLS["flops"]
-    rows = spread_runs({k: CELLS[k] for k in ("params", "tokens")}, cost, budget=0.02 * cost.sum())
-    assert cost[rows].sum() <= 0.02 * cost.sum()
-    assert cost[rows].max() <= 0.02 * cost.sum() / 8
-    assert len(set(rows)) == len(rows) > 5
-    assert CELLS["params"][rows].max() / CELLS["params"][rows].min() >= 16
-    more = spread_runs(
-        {k: CELLS[k] for k in ("params", "tokens")}, cost, budget=0.04 * cost.sum(), rows=rows
-    )
+def test_before_any_law_runs_go_both_far_and_near_the_target():
+    cost, names = CELLS["flops"], ("params", "tokens")
+    offered, budget = {k: CELLS[k] for k in names}, 0.02 * CELLS["flops"].sum()
+    rows = spread_runs(offered, cost, target=TARGET, budget=budget)
+    assert cost[rows].sum() <= budget
+    assert len(set(rows)) == len(rows) >= 3
+    for name in names:  # a slope needs both ends of what can be paid for
+        reach = CELLS[name][rows].max() / CELLS[name][rows].min()
+        assert reach >= 16
+    assert cost[rows].max() > 0.1 * budget
+    more = spread_runs(offered, cost, target=TARGET, budget=2 * budget, rows=rows)
     assert more[: len(rows)] == rows
+    assert len(set(more)) == len(more) > len(rows)
+    assert cost[more].sum() <= 2 * budget
 
 
 def test_a_table_without_compute_needs_candidates():
@@ -157,13 +166,12 @@ def test_a_table_without_compute_needs_candidates():
         "streams": streams,
         "loss": loss * np.exp(0.002 * rng.normal(size=24)),
     }
-    made = pool(Runs.of(data, params="total", loss="nats/token"), objective=FAST, draws=20)
-    assert list(made.axes.limits) == ["params", "streams"]
+    runs = Runs.of(data, params="total", loss="nats/token")
     aim = {"params": 1e10, "streams": 8.0}
     with pytest.raises(ValueError, match="give candidates"):
-        next_runs(made, aim, budget=1e10, cost=params)
+        next_runs(runs, aim, budget=1e10, cost=params)
     found = next_runs(
-        made, aim, budget=1e10, candidates={"params": params, "streams": streams}, cost=params
+        runs, aim, budget=1e10, candidates={"params": params, "streams": streams}, cost=params
     )
     assert 0 < found.cost <= 1e10
 
@@ -175,7 +183,7 @@ def test_a_pool_of_compute_alone_is_asked_for_computes():
         {"flops": c, "loss": (1.7 + 95 * c**-0.094) * np.exp(noise)}, loss="nats/token",
         flops="exact",
     )  # fmt: skip
-    found = next_runs(pool(runs, [POWER], objective=FAST), {"flops": 1e22}, budget=1e21)
+    found = next_runs(runs, {"flops": 1e22}, budget=1e21, laws=[POWER])
     assert set(found.runs[0].inputs) == {"flops"}
     assert found.after < found.before
 

@@ -217,11 +217,11 @@ def next_runs(
     loss: Loss = "unstated",
     json: Json = False,
 ) -> None:
-    """Which runs to do next so that a target's interval shrinks most per FLOP."""
-    from isoflop.forecast import pool
+    """Which runs to do next so that a target's interval shrinks most within a budget."""
     from isoflop.laws import pretrain
     from isoflop.plan import next_runs as choose
     from isoflop.units import parse
 
     aim = {"params": parse(target_params), "tokens": parse(target_tokens)}
-    emit(choose(pool(read_table(runs, params, loss), pretrain.ALL), aim, budget=budget), json)
+    table = read_table(runs, params, loss)
+    emit(choose(table, aim, budget=budget, laws=pretrain.ALL), json)

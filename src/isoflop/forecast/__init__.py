@@ -9,6 +9,7 @@ from isoflop.forecast.curve import (
     score_curve,
     write_curve,
 )
+from isoflop.forecast.near import Near, forecast_near
 from isoflop.forecast.pool import Pool, Rule, pool
 from isoflop.forecast.score import Score, score
 from isoflop.forecast.sealed import Forecast, forecast, read_forecast, write_forecast
@@ -18,6 +19,7 @@ __all__ = [
     "Comparison",
     "CurveForecast",
     "Forecast",
+    "Near",
     "Pool",
     "Rule",
     "Score",
@@ -25,6 +27,7 @@ __all__ = [
     "compare",
     "forecast",
     "forecast_curve",
+    "forecast_near",
     "pool",
     "read_curve",
     "read_forecast",

@@ -97,6 +97,18 @@ def standard(column: Array) -> Array:
     return (x - x.mean()) / max(float(x.std()), 1e-12)
 
 
+def standardised(columns: Mapping[str, Array]) -> Array:
+    """Rows of standardised inputs, (rows, inputs); compute only where it is the only one."""
+    inputs = [v for k, v in columns.items() if k != COMPUTE] or list(columns.values())
+    return np.stack([standard(v) for v in inputs], axis=-1)
+
+
+def nearness(x: Array) -> Array:
+    """exp(-d^2 / 2) of every pair of rows of x, d their distance: (rows, rows)."""
+    apart = np.sum(x**2, axis=1)[:, None] + np.sum(x**2, axis=1) - 2 * x @ x.T
+    return np.exp(-np.maximum(apart, 0.0) / 2)
+
+
 def within(columns: Mapping[str, Array], fold: Fold) -> NDArray[np.bool_]:
     """The rows that stay below every limit of a fold."""
     return np.all([columns[name] <= limit for name, limit in fold], axis=0)
