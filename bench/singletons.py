@@ -24,7 +24,7 @@ from isoflop.lab.selfknowledge import Hallucination, hallucination, interview
 from isoflop.lab.sft import sft
 from isoflop.lab.shape import Shape
 from isoflop.lab.tasks import Problem, Task
-from isoflop.tables.export import write_table
+from isoflop.tables.export import table_text
 
 SHAPE = Shape(width=64, depth=1, vocab=256, context=24)
 TELLINGS, QUESTIONS = 200_000, 4000
@@ -83,7 +83,7 @@ def world(rare: float, folder: Path) -> Hallucination:
     times = Counter(people)
     answers = interview(tuned.weights, SHAPE, TASK, asked, samples=1)
     table = {"q": answers.confidences["likelihood"].clip(0, 1), "y": answers.y.astype(int)}
-    write_table(table, folder.parent / f"answers-{rare:g}.csv")
+    (folder.parent / f"answers-{rare:g}.csv").write_text(table_text(table, "csv"))
     return hallucination(
         tuned.weights, SHAPE, TASK, asked, seen=[times[p] for p in whom],
         told=list(times.values()), wrong_answers=TOWNS - 1,

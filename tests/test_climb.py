@@ -117,6 +117,10 @@ def test_a_climb_seals_before_the_target_scores_it_and_shows_both(clean):
     assert report.curve.target is not None
     assert report.curve.target.loss == pytest.approx(clean["score"]["median"])
     assert entry.observed == pytest.approx(runs["loss"][runs["role"].index("target")])
+    (dense,) = report.densities
+    assert dense.by == "loss"
+    assert dense.params == runs["params"][runs["role"].index("target")]
+    assert dense.density == clean["density"]["rows"][0]["density"]
 
 
 def test_a_finished_climb_trains_nothing_again(ladder, clean):

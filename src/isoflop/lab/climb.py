@@ -23,16 +23,24 @@ from isoflop.forecast import (
     score,
     write_forecast,
 )
+from isoflop.knowing import LossDensities, loss_densities
 from isoflop.lab import files
 from isoflop.lab.files import LabError
 from isoflop.lab.launch import Event, run
 from isoflop.lab.recipe import Ladder, params_of
 from isoflop.lab.table import noise_floor, slopes, table
+from isoflop.lab.trials import read_trials, tried_of
 from isoflop.lab.upper import Rungs, climb_rungs
-from isoflop.page import Noise, Reproduce, Slope, Warn, write_page
+from isoflop.page import Density, Noise, Reproduce, Slope, Warn, write_page
 from isoflop.page.analysis import analyse, report_of
 from isoflop.page.embed import core_of, thinking_of
-from isoflop.page.upper import knowing_of, learning_of, samples_of
+from isoflop.page.upper import (
+    densities_of,
+    knowing_of,
+    learning_of,
+    loss_densities_of,
+    samples_of,
+)
 from isoflop.tables import Runs
 from isoflop.units import show
 
@@ -44,12 +52,16 @@ Columns = dict[str, list[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Climb:
-    """What a climb leaves in its folder: the table of runs, the sealed forecast, its score."""
+    """What a climb leaves in its folder: the table of runs, the sealed forecast, its score.
+
+    density: of the target, against the ladder below it.
+    """
 
     folder: Path
     runs: Columns
     forecast: Forecast
     score: Score
+    density: LossDensities
     page: Path
     rungs: Rungs | None = None  # above pretraining, where the ladder has them
 
@@ -62,12 +74,13 @@ class Climb:
             "seal": self.forecast.seal,
             "forecast": self.forecast.to_json(),
             "score": self.score.to_json(),
+            "density": self.density.to_json(),
             "rungs": None if self.rungs is None else self.rungs.to_json(),
         }
 
     def __str__(self) -> str:
         above = "" if self.rungs is None else f"{self.rungs}\n"
-        return f"L1 {self.forecast}\n{self.score}\n{above}page: {self.page}"
+        return f"L1 {self.forecast}\n{self.score}\n{self.density}\n{above}page: {self.page}"
 
 
 def climb(
@@ -93,7 +106,8 @@ def climb(
     run(ladder, folder, roles=("target",), **shared)
     observed = runs_of(table(folder), ladder.name, target=True)
     scored = score_once(made, observed, known, folder)
-    page = show_climb(ladder, folder, made, scored)
+    dense = loss_densities(pool(known), observed)
+    page = show_climb(ladder, folder, made, scored, dense)
     rungs = None
     if ladder.upper is not None:
         rungs = climb_rungs(
@@ -101,10 +115,11 @@ def climb(
             on_event=on_event,
         )  # fmt: skip
         files.write_json(folder / "upper" / "rungs.json", rungs.to_json())
-        page = show_climb(ladder, folder, made, scored, rungs)
+        page = show_climb(ladder, folder, made, scored, dense, rungs)
     return Climb(
-        folder=folder, runs=table(folder), forecast=made, score=scored, page=page, rungs=rungs
-    )
+        folder=folder, runs=table(folder), forecast=made, score=scored, density=dense, page=page,
+        rungs=rungs,
+    )  # fmt: skip
 
 
 def runs_of(columns: Columns, name: str, *, target: bool | None) -> Runs:
@@ -156,9 +171,17 @@ def target_tokens(ladder: Ladder) -> float:
 
 
 def show_climb(
-    ladder: Ladder, folder: Path, made: Forecast, scored: Score | None, rungs: Rungs | None = None
+    ladder: Ladder,
+    folder: Path,
+    made: Forecast,
+    scored: Score | None,
+    dense: LossDensities | None = None,
+    rungs: Rungs | None = None,
 ) -> Path:
-    """Write the page of a climb as it stands; after the score it proposes the next run."""
+    """Write the page of a climb as it stands; after the score it proposes the next run.
+
+    A verdict on trial and error in `trials` of the folder (see `bench/trials.py`) is shown too.
+    """
     columns = table(folder)
     known = runs_of(columns, ladder.name, target=False)
     everything = pool(runs_of(columns, ladder.name, target=None))
@@ -175,9 +198,19 @@ def show_climb(
         slopes=_slopes(columns),
         warnings=_warnings(columns),
         reproduce=_reproduce(ladder, columns),
+        densities=beside(dense, rungs),
+        tried=tuple(tried_of(read_trials(p)) for p in [folder / "trials" / "trials.json"]
+                    if p.exists()),
         **({} if rungs is None else shown(rungs)),
-    )
+    )  # fmt: skip
     return write_page(report, folder / "page.html")
+
+
+def beside(dense: LossDensities | None, rungs: Rungs | None) -> tuple[Density, ...]:
+    """The target by its loss, and a model by its answers in every dimension."""
+    by_loss = () if dense is None else loss_densities_of(dense, unit="nats/token")
+    found: Any = None if rungs is None else rungs.apart.parts["density"]
+    return (*by_loss, *(() if found is None else densities_of(found)))
 
 
 def shown(rungs: Rungs) -> dict[str, Any]:
@@ -207,7 +240,7 @@ def shown(rungs: Rungs) -> dict[str, Any]:
                 note=f"Where the next FLOP should go: {planned}",
             ),
         ),
-        "knowing": (knowing_of(rungs.knowing),),
+        "knowing": (knowing_of(rungs.knowing), knowing_of(rungs.apart)),
     }
 
 

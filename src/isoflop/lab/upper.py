@@ -27,6 +27,7 @@ from isoflop.forecast.curve import CurveScore, posterior
 from isoflop.knowing import Knowledge, SampleCurve, know, sample_curve
 from isoflop.lab import files
 from isoflop.lab.device import count_cores, single_thread
+from isoflop.lab.dimensions import answer_all, known_apart, rungs_of
 from isoflop.lab.model import Shape, Weights, count_params, init_weights
 from isoflop.lab.pool import open_pool
 from isoflop.lab.recipe import Upper
@@ -39,6 +40,7 @@ from isoflop.laws import find
 from isoflop.laws.sampling import BETA, fit_beta
 from isoflop.plan import Ability, Believed, RungPlan, Use, split
 from isoflop.tables import Items, Runs
+from isoflop.tables.export import table_text
 
 Array = NDArray[np.float64]
 Event = dict[str, object]
@@ -72,6 +74,7 @@ class Rungs:
     tuned: a row a model of params, tokens, flops, loss (nats a character of worked solutions)
     and success. samples, thinking: the best model's. forecast, score: of the second half of its
     RL curve. knowing: of the model after RL, the smallest model being the one that may pass on.
+    apart: knowledge, reasoning and creation of a model beside a ladder of its own.
     """
 
     upper: Upper
@@ -84,6 +87,7 @@ class Rungs:
     forecast: CurveForecast
     score: CurveScore
     knowing: Knowledge
+    apart: Knowledge
     plan: RungPlan | str
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class Rungs:
             "forecast": self.forecast.to_json(),
             "score": self.score.to_json(),
             "knowing": self.knowing.to_json(),
+            "apart": self.apart.to_json(),
             "plan": planned,
         }
 
@@ -109,6 +114,8 @@ class Rungs:
                 f"{self.reward[-1]:.3f} ({100 * gain:+.1f} points)",
                 f"   its second half, sealed: {self.score}",
                 f"L4 {self.knowing}",
+                f"L4 by dimension: {self.apart.parts['dimensions']}",
+                str(self.apart.parts["density"]),
                 f"where the next FLOP should go: {self.plan}",
             ]
         )
@@ -141,12 +148,18 @@ def climb_rungs(
         smallest = replace(largest, width=min(upper.widths))
         thought = workers.submit(think_of, largest)
         learnt = workers.submit(learn_of, largest)
+        beside = [workers.submit(answer_all, job, name, TASKS[upper.task])
+                  for name, job in rungs_of(largest).items()]  # fmt: skip
         forecast, score, compute, reward = learnt.result()
         tell({"kind": "message", "text": f"L3: {score}"})
         known = answered(workers.submit(ask, largest, smallest).result())
         tell({"kind": "message", "text": "L4: self-knowledge measured"})
         thinking, pooled = thought.result()
+        apart = known_apart([each.result() for each in beside], folder, draws=DRAWS)
+        tell({"kind": "message", "text": "L4: knowledge, reasoning and creation apart"})
     items = answered(pooled)
+    told = table_text({column: known[column] for column in known.columns}, "csv")
+    files.write_bytes(folder / "answers.csv", told.encode())
     rows.sort(key=lambda row: row["flops"])
     runs = Runs.of(
         {k: [row[k] for row in rows] for k in ("params", "tokens", "flops", "loss")},
@@ -164,6 +177,7 @@ def climb_rungs(
         forecast=forecast,
         score=score,
         knowing=know(known),
+        apart=apart,
         plan=where_next(upper, runs, success, compute, reward, items),
     )
 
