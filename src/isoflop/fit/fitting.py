@@ -111,7 +111,7 @@ def _certificate(point: Solution) -> str:
     if point.bound[0].any():
         return "a coefficient lies at the edge of its box: the runs do not hold it"
     if point.agreed[0] < 2:
-        return "one start only reached the best minimum found"
+        return "one search of two only reached the best minimum found"
     return f"{point.agreed[0]} independent starts agree to 1e-9"
 
 

@@ -28,6 +28,7 @@ class NumericChart:
     lower: Array
     upper: Array
     floor: None = None
+    straight: None = None
     amplitudes: tuple[tuple[int, ...], ...] = ()
 
     def to_params(self, u: Array) -> Array:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CHUNK = 24_000  # numbers an array of a batch holds: it stays in cache
 SAMPLES = 14  # starts ranked for each of p coordinates; 2 p + 2 of them are fitted roughly
 FINISHED = 4  # of them are fitted to the end
+SEARCHES = 2  # from different starts; a minimum is certified where both find it
 SAME = 1e-5  # relative difference of rough minima that counts as none
 AGREE = 1e-9  # relative difference of objectives that counts as the same minimum
 NARROWING = 8.0  # factor between successive half-widths on the way to a narrow Huber loss
@@ -35,8 +36,8 @@ NARROWING = 8.0  # factor between successive half-widths on the way to a narrow 
 class Solution(NamedTuple):
     """P solved problems: coefficients (P, p) in the law's order, objective (P,), flags (P,).
 
-    `certified`: converged, no coordinate at its bound, and at least two independent starts
-    agreed on the minimum. `agreed` counts those starts, `bound` marks coordinates at a bound.
+    `certified`: converged, no coordinate at its bound, and two independent searches found the
+    minimum. `agreed` counts the starts that did, `bound` marks coordinates at a bound.
     """
 
     coefficients: Array
@@ -147,55 +148,101 @@ def _search(
     objective: Objective,
     seed: int,
 ) -> tuple[Minimum, NDArray[np.int64]]:
-    """Global search: many starts ranked, the best followed; how many ended at the best minimum."""
-    p = len(chart.lower)
+    """Two searches of many starts, the best followed to the end; how many ended at the best
+    minimum, or 1 where one of the searches did not find it."""
+    p, width = len(chart.lower), _first_width(objective)
     kept, followed = 2 * p + 2, max(3, p - 2)
-    samples = chart.starts(SAMPLES * p, seed)
-    ranked = [_ranked(chart, problems.take(np.array([k])), samples, kept) for k in range(count)]
-    rough = minimise(
-        chart,
-        _repeated(problems, count, kept),
-        np.concatenate(ranked),
-        objective=Objective("lsqlog"),
-        width=np.inf,
-        tolerance=1e-4,
-        iterations=7,
-        thorough=True,
-    )
-    u, width = rough.u[_leading(rough.value, count, followed)], _first_width(objective)
+    search = np.tile(np.repeat(np.arange(SEARCHES), kept // SEARCHES), (count, 1))
+    u, value = _rough(chart, problems, count, objective=objective, kept=kept, seed=seed)
+    pick = _leading(value, search, followed)
+    u, search = u[pick], search.ravel()[pick].reshape(count, followed)
     if np.isfinite(width):
         # The wide loss tells the basins apart; only the leading ones are followed to the end.
-        wide = minimise(
-            chart,
-            _repeated(problems, count, followed),
-            u,
-            objective=objective,
-            width=width * NARROWING,
-            tolerance=1e-4,
-            iterations=30,
-            thorough=True,
-        )
+        u, value = _wide(chart, problems, u, search, objective=objective, seed=seed)
         followed = min(followed, FINISHED)
-        u = wide.u[_leading(wide.value, count, followed)]
+        pick = _leading(value, search, followed)
+        u, search = u[pick], search.ravel()[pick].reshape(count, followed)
     repeated = _repeated(problems, count, followed)
     ended = narrowed(chart, repeated, u, objective=objective, width=width)
     value = ended.value.reshape(count, followed)
     winner = np.argmin(value, axis=1)
     best = value[np.arange(count), winner]
-    agreed = np.sum(value <= best[:, None] * (1 + AGREE) + 1e-300, axis=1)
+    reached = value <= best[:, None] * (1 + AGREE) + 1e-300
+    found = [np.any(reached & (search == k), axis=1) for k in range(SEARCHES)]
+    agreed = np.where(np.all(found, axis=0), reached.sum(axis=1), 1)
     return _at(ended, np.arange(count) * followed + winner), agreed
 
 
-def _leading(value: Array, count: int, keep: int) -> Index:
-    """Rows of `keep` of each problem's starts: the two lowest, then one of each other minimum."""
-    value = value.reshape(count, -1)
+def _rough(
+    chart: Chart, problems: Problems, count: int, *, objective: Objective, kept: int, seed: int
+) -> tuple[Array, Array]:
+    """`kept` starts a problem, half of each search, after a few steps: (count kept, p), values.
+
+    Where atoms bend, least squares and a robust loss lead to different basins: one search each.
+    """
+    p, each = len(chart.lower), kept // SEARCHES
+    samples = np.array_split(chart.starts(SAMPLES * p, seed), SEARCHES)
+    ranked = [
+        _ranked(chart, problems.take(np.array([k])), part, each)
+        for k in range(count)
+        for part in samples
+    ]
+    starts = np.stack(ranked).reshape(count, SEARCHES, each, p)
+    step = partial(minimise, chart, tolerance=1e-4, iterations=7, thorough=True)
+    smooth = partial(step, objective=Objective("lsqlog"), width=np.inf)
+    wide = _first_width(objective) * NARROWING
+    everyone = _repeated(problems, count, kept)
+    if chart.straight is not None or not np.isfinite(wide):
+        found = smooth(everyone, starts.reshape(-1, p))
+        return found.u, found.value
+    halves = _repeated(problems, count, each)
+    found = (
+        smooth(halves, starts[:, 0].reshape(-1, p)),
+        step(halves, starts[:, 1].reshape(-1, p), objective=objective, width=wide),
+    )
+    u = np.stack([m.u.reshape(count, each, p) for m in found], axis=1).reshape(-1, p)
+    return u, values(chart, everyone, u, objective=objective, width=wide)
+
+
+def _wide(
+    chart: Chart, problems: Problems, u: Array, search: Index, *, objective: Objective, seed: int
+) -> tuple[Array, Array]:
+    """Each start at its minimum of a wider loss, the second search's with runs weighted at random.
+
+    Starts that meet in one wide minimum narrow to one and the same of the many narrow ones: only
+    those that come another way say something about it (bootstrap restarts, Wood 2001).
+    """
+    width, (count, followed) = _first_width(objective), search.shape
+    many = _repeated(problems, count, followed)
+    chance = np.random.default_rng(seed).exponential(size=(search.size, problems.log_y.shape[1]))
+    kicked = many.weights * np.where(search.reshape(-1, 1) == 0, 1.0, chance)
+    found = minimise(
+        chart,
+        Problems(many.log_y, kicked),
+        u,
+        objective=objective,
+        width=width * NARROWING,
+        tolerance=1e-4,
+        iterations=30,
+        thorough=True,
+    )
+    return found.u, values(chart, many, found.u, objective=objective, width=width)
+
+
+def _leading(value: Array, search: Index, keep: int) -> Index:
+    """Rows of `keep` of each problem's starts: the lowest of each search, then one of each other
+    minimum. search: (count, starts)."""
+    value = value.reshape(search.shape)
     order = np.argsort(value, axis=1, kind="stable")
     ordered = np.take_along_axis(value, order, axis=1)
-    repeats = np.zeros(ordered.shape, bool)
-    repeats[:, 2:] = ordered[:, 2:] <= ordered[:, 1:-1] * (1 + SAME)
-    chosen = np.argsort(repeats, axis=1, kind="stable")[:, :keep]
+    later = np.ones(ordered.shape)
+    later[:, 1:] += ordered[:, 1:] <= ordered[:, :-1] * (1 + SAME)
+    of = np.take_along_axis(search, order, axis=1)
+    for k in range(SEARCHES):
+        later[np.arange(len(of)), np.argmax(of == k, axis=1)] = 0
+    chosen = np.argsort(later, axis=1, kind="stable")[:, :keep]
     picked = np.take_along_axis(order, chosen, axis=1)
-    return (np.arange(count)[:, None] * value.shape[1] + picked).ravel()
+    return (np.arange(len(of))[:, None] * of.shape[1] + picked).ravel()
 
 
 def _ranked(chart: Chart, problem: Problems, samples: Array, keep: int) -> Array:

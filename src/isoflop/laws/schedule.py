@@ -126,6 +126,7 @@ class CurveChart:
     starts: Callable[[int, int], Array]
     log_area: Array
     floor: int = 0
+    straight: None = None
     amplitudes: tuple[tuple[int, ...], ...] = ((1,), (3,))
     power: float = 1.0
 
