@@ -2,10 +2,10 @@
 
 python bench/step.py [--rounds 7] [--compile 128 4]
 
-A compiled step is timed beside the eager one, and its compile time (all processes) counted: the
-tokens after which it pays. Runs of one shape packed into one step take at least what one run
-takes with as many sequences, whose step launches as few kernels and updates once: the ratio of
-packing's upper bound. Rounds alternate, one thread, Muon, the default recipe's 4 x 256 tokens.
+Runs of one shape packed into one step take at least what one run takes with as many sequences and
+an update of as many matrices: beside the runs one after the other, packing's upper bound. With
+`--compile`, a compiled step is timed beside the eager one and its compile time (all processes)
+counted: the tokens after which it pays. Rounds alternate, one thread, Muon, 4 x 256 tokens a step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,20 +36,23 @@ STEPS = 8
 Step = Callable[[], None]
 
 
-def step_of(shape: Shape, *, sequences: int, compiled: bool = False) -> Step:
-    """Take one step on the same text again and again."""
+def step_of(shape: Shape, *, packed: int = 1, compiled: bool = False) -> Step:
+    """One step on the same text, again and again, of `packed` runs at the least they cost."""
     weights = init_weights(shape, seed=0)
-    state = init_state(weights, shape=shape)
     for weight in weights.values():
         weight.requires_grad_()
+    stacked = replace(shape, depth=packed * shape.depth)
+    moved = init_weights(stacked, seed=0)
+    state = init_state(moved, shape=stacked)
+    drawn = {name: torch.randn_like(weight) for name, weight in moved.items()}
     table = rotation(shape, dtype=pick_precision("cpu"))
-    text = np.random.default_rng(0).integers(VOCAB, size=(sequences, CONTEXT + 1))
+    text = np.random.default_rng(0).integers(VOCAB, size=(packed * SEQUENCES, CONTEXT + 1))
     batch = causal_batch(torch.from_numpy(text))
     loss = torch.compile(mean_loss) if compiled else mean_loss
 
     def step() -> None:
-        grads = gradients(loss(weights, batch, shape=shape, table=table), weights)
-        update(weights, grads, state, shape=shape, step=0, rates=Rates(), scale=1.0,
+        gradients(loss(weights, batch, shape=shape, table=table), weights)
+        update(moved, drawn, state, shape=stacked, step=0, rates=Rates(), scale=1.0,
                dtype=table.dtype)  # fmt: skip
 
     return step
@@ -84,31 +88,37 @@ def core_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--compile", type=int, nargs=2, default=(128, 4), metavar=("WIDTH", "DEPTH")
-    )
+    parser.add_argument("--compile", type=int, nargs=2, help="width and depth")
     chosen = parser.parse_args()
     single_thread()
     print(f"{PACKED} runs in one step, upper bound:")
     for width, depth in SIZES:
         shape = Shape(width=width, depth=depth, vocab=VOCAB, context=CONTEXT)
-        systems = [step_of(shape, sequences=n) for n in (SEQUENCES, PACKED * SEQUENCES)]
+        systems = [step_of(shape, packed=n) for n in (1, PACKED)]
         took = milliseconds(systems, rounds=chosen.rounds)
         gain = np.median(PACKED * took[:, 0] / took[:, 1])
         print(f"  {count_params(shape)['non_embedding']:>9,} parameters: {gain:.2f} x", flush=True)
-    width, depth = chosen.compile
-    shape = Shape(width=width, depth=depth, vocab=VOCAB, context=CONTEXT)
-    eager, graph = (step_of(shape, sequences=SEQUENCES, compiled=c) for c in (False, True))
+    if chosen.compile:
+        width, depth = chosen.compile
+        shape = Shape(width=width, depth=depth, vocab=VOCAB, context=CONTEXT)
+        print(weigh_compiled(shape, rounds=chosen.rounds))
+
+
+def weigh_compiled(shape: Shape, *, rounds: int) -> str:
+    """What a compiled step gains, what it costs first, and when it pays."""
+    eager, graph = (step_of(shape, compiled=compiled) for compiled in (False, True))
     eager()
     before = core_seconds()
     graph()
     cost = core_seconds() - before
-    took = milliseconds((eager, graph), rounds=chosen.rounds)
+    took = milliseconds((eager, graph), rounds=rounds)
     ratio = np.median(took[:, 0] / took[:, 1])
     saved = float(np.median(took[:, 0] - took[:, 1])) / 1e3
     pays = f"pays after {cost / saved * SEQUENCES * CONTEXT / 1e6:.1f}M tokens"
-    print(f"compiled, {count_params(shape)['non_embedding']:,} parameters: {ratio:.2f} x, "
-          f"{cost:.0f} core-s to compile, {pays if saved > 0 else 'never pays'}")  # fmt: skip
+    return (
+        f"compiled, {count_params(shape)['non_embedding']:,} parameters: {ratio:.2f} x, "
+        f"{cost:.0f} core-s to compile, {pays if saved > 0 else 'never pays'}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ have entries of one size, so its rate falls as 1/width (Yang et al. 2021), as th
 
 Over depths the best rate holds where every branch is divided by the depth (CompleteP: Dey et al.
 2025, arXiv:2505.01618). What a branch writes begins at 0 and neither optimizer heeds the size of
-gradients, so dividing the rate of the matrix that writes does the same to the same model.
+gradients, so dividing the rate of the matrix that writes is the same, but for weight decay.
 """
 
 from __future__ import annotations
