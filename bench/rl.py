@@ -35,8 +35,8 @@ from isoflop.lab.tasks import Problem, Task, countdown, problems
 
 ROLLOUTS = 8
 DIFFICULTY = 0.3  # numbers up to 10
-PEER_RATES = (1e-4, 3e-4, 1e-3)  # AdamW
-OUR_SCALES = (0.25, 0.5, 1.0)  # on our rates for Muon and Adam; 0.5 is the default
+PEER_RATES = (1e-4, 3e-4, 1e-3, 3e-3)  # AdamW
+OUR_SCALES = (0.06, 0.12, 0.25, 0.5)  # on our rates for Muon and Adam; 0.5 is the default
 TUNING_SEED = 100
 LAYER = {
     "self_attn.o_proj.weight": ("out_LDI", None),
@@ -238,7 +238,7 @@ def ran(
 
 def race(course: Course, steps: int) -> None:
     """Print the seconds a step of both, the peer's in each precision that the processor has."""
-    found = [ours(course, steps=steps, scale=OUR_SCALES[1], seed=5)]
+    found = [ours(course, steps=steps, scale=OUR_SCALES[-1], seed=5)]
     native = pick_precision("cpu") == torch.bfloat16
     for bf16 in (False, True)[: 1 + native]:
         found.append(peer(course, steps=steps, rate=PEER_RATES[0], seed=5, bf16=bf16))

@@ -62,15 +62,12 @@ def begin(
 
 
 def make_room(cache: Cache, total: int, *, rows: int, shape: Shape) -> None:
-    """Lengthen the states of the first `rows` sequences to hold `total` positions and less than
-    two PAGEs more; those of others are undefined until they are copied from one of these.
+    """Lengthen the states of the first `rows` sequences to hold `total` positions and up to PAGE
+    more; those of others are undefined until they are copied from one of these.
 
-    Products over a whole memory need no copy of it, so it is kept about as long as it is used;
-    a last page that would not be full is taken with the one before it.
+    Products over a whole memory need no copy of it, so it is kept about as long as it is used.
     """
-    room = -(-total // PAGE) * PAGE
-    if room + PAGE > cache.length:
-        room = cache.length
+    room = min(cache.length, -(-total // PAGE) * PAGE)
     for kind, held in cache.states.items():
         for name, sizes in MIXERS[kind].remember(shape, kind, room).items():
             old = held[name]
