@@ -48,9 +48,10 @@ def test_knowledge_reasoning_and_creation_are_told_apart(climbed):
     assert {part.questions for part in apart.parts.values()} == {24}
     rows = rungs.apart.parts["density"].rows
     assert [row.dimension for row in rows] == ["knowledge", "reasoning", "creation", "all"]
-    assert {row.model for row in rows} == {"beside"}
+    beside = "d32 on 10 times the tokens"
+    assert {row.model for row in rows} == {beside}
     items = read_items(folder / "dimensions.csv")
-    assert set(items["model"]) == {"d32", "d64", "beside"}
+    assert set(items["model"]) == {"d32", "d64", beside}
     again = know(items, reference=["d32", "d64"], draws=100).parts["density"]
     assert [row.accuracy for row in again.rows] == [row.accuracy for row in rows]
     answers = read_items(folder / "answers.csv")

@@ -1,6 +1,8 @@
 # ruff: noqa: F811 (a fixture imported by name)
 """The page in a real browser: silent, complete, readable at every width, in light and dark."""
 
+import dataclasses
+
 import pytest
 
 from page_browser import ARTIFACTS, COLLISIONS, FAINT, NEEDS_CHROMIUM, browser, visit  # noqa: F401
@@ -119,9 +121,22 @@ def test_density_and_dimensions_are_tables_a_reader_finds(visit):
     page.get_by_role("tab", name="Density").click()
     rows = page.locator("#density tbody tr")
     assert rows.count() == 3
-    assert rows.nth(0).locator("td").nth(1).inner_text().split("\n") == ["1.37", "95%: 1.12 to –"]
+    assert rows.nth(0).locator("td").nth(1).inner_text().split("\n") == [
+        "1.37",
+        "95%: 1.12 to beyond",
+    ]
     assert rows.nth(2).locator("td").nth(1).inner_text() == "not identified"
     assert rows.nth(2).locator("td").nth(2).inner_text() == "above the ladder"
+
+
+def test_a_figure_alone_is_drawn_for_the_whole_width(visit):
+    alone = dataclasses.replace(everything().knowing[0], router=(), weak=None, strong=None)
+    page = visit(dataclasses.replace(everything(), knowing=(alone,)))
+    page.locator("#tab-l4").click()
+    svg = page.locator("#knowing svg.wide")
+    assert svg.count() == 1
+    drawn = svg.bounding_box()["width"]
+    assert drawn == pytest.approx(float(svg.get_attribute("viewBox").split()[2]), abs=1)
 
 
 def test_the_verdict_on_trial_and_error_has_sizes_seeds_and_interval(visit):

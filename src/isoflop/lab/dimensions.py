@@ -21,13 +21,13 @@ from isoflop.lab.sft import Tuned, sft
 from isoflop.lab.tasks import Problem, Task, acrostic, facts, problems
 from isoflop.tables import Items
 from isoflop.tables.export import table_text
+from isoflop.units import show
 
 if TYPE_CHECKING:
     from isoflop.lab.upper import Tuning
 
 Columns = dict[str, list[Any]]
 
-BESIDE = "beside"  # how the model that is no rung of the ladder is called
 PROMPT = 24  # bytes that the context holds beside an answer
 SAMPLES = 4  # behind the share of votes
 TEST_SEED = 98
@@ -39,11 +39,13 @@ def tasks_of(reasoning: Task) -> tuple[Task, ...]:
 
 
 def rungs_of(job: Tuning) -> dict[str, Tuning]:
-    """The reference at every width, and the smallest width on the most tokens, by name."""
+    """The reference at every width, and last the smallest on the most tokens, by name."""
     tokens = sorted(job.upper.tokens)
     shared = replace(job, tokens=tokens[(len(tokens) - 1) // 2])
     ladder = {f"d{width}": replace(shared, width=width) for width in sorted(job.upper.widths)}
-    return ladder | {BESIDE: replace(job, width=min(job.upper.widths), tokens=tokens[-1])}
+    least = min(job.upper.widths)
+    beside = f"d{least} on {show(tokens[-1] / shared.tokens)} times the tokens"
+    return ladder | {beside: replace(job, width=least, tokens=tokens[-1])}
 
 
 def shape_of(job: Tuning, tasks: Sequence[Task]) -> Shape:
@@ -95,7 +97,7 @@ def answer_all(job: Tuning, name: str, reasoning: Callable[[], Task]) -> Columns
 
 
 def known_apart(parts: Sequence[Columns], folder: Path, *, draws: int) -> Knowledge:
-    """What the model beside the ladder knows in each dimension, and its density there.
+    """What the last model knows in each dimension, and its density against the others.
 
     Writes all answers to dimensions.csv, which `isoflop know` reads.
     """
@@ -103,5 +105,4 @@ def known_apart(parts: Sequence[Columns], folder: Path, *, draws: int) -> Knowle
     files.write_bytes(folder / "dimensions.csv", table_text(columns, "csv").encode())
     models = list(dict.fromkeys(columns["model"]))
     items = Items.of(columns, name="knowledge, reasoning and creation")
-    ladder = [model for model in models if model != BESIDE]
-    return know(items, reference=ladder, draws=draws)
+    return know(items, reference=models[:-1], draws=draws)

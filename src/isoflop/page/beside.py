@@ -28,7 +28,8 @@ def density(report: Report) -> Element | None:
     lead = (
         "Density is the size of the reference ladder's model that does as well, over the model's "
         "own size. By loss it is read off the pool of laws at as many tokens, by questions off "
-        "the accuracy of the ladder's models; where the ladder does not reach, nothing is said."
+        "the accuracy of the ladder's models. Where the ladder does not reach, nothing is said, "
+        "and an end of an interval is beyond."
     )
     rows = [_density(row) for row in report.densities]
     return section(
@@ -40,7 +41,7 @@ def density(report: Report) -> Element | None:
 
 
 def _density(row: Density) -> list[Child]:
-    ends = [MISSING if v is None else significant(v, 3) for v in (row.low, row.high)]
+    ends = ["beyond" if v is None else significant(v, 3) for v in (row.low, row.high)]
     span = f"{percent(row.level, digits=0)}: {ends[0]} to {ends[1]}"
     found: list[Child] = ["not identified", BEYOND.get(row.beyond, MISSING)]
     if row.density is not None and row.effective is not None:

@@ -164,9 +164,10 @@ def _knowing(shown: Knowing) -> list[Child]:
     if shown.quadrants:
         parts.append(_quadrants(shown))
     drawn = []
+    routed = bool(shown.router) and shown.weak is not None and shown.strong is not None
     if shown.risk is not None:
         figure = figures.risk_coverage(line=_plain(shown.risk))
-        drawn.append(drawing(figure, "Most confident first.", half=True))
+        drawn.append(drawing(figure, "Most confident first.", half=routed))
     if shown.router and shown.weak is not None and shown.strong is not None:
         figure = figures.router(
             lines={line.name: _plain(line) for line in shown.router},
@@ -174,7 +175,7 @@ def _knowing(shown: Knowing) -> list[Child]:
             strong=shown.strong,
         )
         drawn.append(drawing(figure, "Each question goes to the smaller or the larger model.",
-                             half=True))  # fmt: skip
+                             half=shown.risk is not None))  # fmt: skip
     parts.append(node("div", {"class": "pair"}, *drawn) if len(drawn) > 1 else None)
     parts += drawn if len(drawn) == 1 else []
     if shown.dimensions:
@@ -222,7 +223,7 @@ def _dimensions(shown: Knowing) -> list[Child]:
         rows.append([name, *(MISSING if f is None else noted(f.value, f.note) for f in found)])
     lacking = " and ".join(shown.missing)
     return [
-        table("Knowledge, reasoning and creation apart", heads, rows),
+        table("Knowledge, reasoning and creation apart", heads, rows, slim=True),
         soft(f"No questions on {lacking} were asked.") if lacking else None,
     ]
 
