@@ -26,6 +26,11 @@ def space(low, high, count):
     return np.geomspace(low, high, count)
 
 
+def taught(design):
+    """With what the student reaches alone."""
+    return design | {"student_loss": pretrain.CHINCHILLA.predict(LOSS, design)}
+
+
 def shares(count, domains=5, seed=0):
     r = np.random.default_rng(seed).dirichlet(np.full(domains, 0.8), count)
     return {f"share_{j + 1}": r[:, j] for j in range(domains)}
@@ -68,13 +73,18 @@ TRUE = {
     "skaling": {"E": 1.75, "A": 400.0, "alpha": 0.42, "R": 4.3, "beta": 0.43, "k": 0.77},
     "farseer": dict(pretrain.FARSEER.coefficients("li-2025")),
 }
+FALL = 13000.0  # step at which the third schedule drops its rate; rows are close after it
+STEPS = np.concatenate([
+    np.tile(np.linspace(2000, 24000, 60), 2), np.linspace(2000, FALL, 18),
+    FALL + np.linspace(50, 3000, 32), np.linspace(FALL + 4000, 24000, 10),
+])  # fmt: skip
 CURVES = {
     "curve": np.repeat([0.0, 1.0, 2.0], 60),
-    "step": np.tile(np.linspace(2000, 24000, 60), 3),
+    "step": STEPS,
     "learning_rate": np.concatenate([
         np.full(60, 3e-4),
         3e-5 + 2.7e-4 * 0.5 * (1 + np.cos(np.pi * np.linspace(0, 1, 60))),
-        np.where(np.arange(60) < 30, 3e-4, 6e-5),
+        np.where(STEPS[120:] <= FALL, 3e-4, 6e-5),
     ]),
 }  # fmt: skip
 
@@ -189,6 +199,24 @@ DESIGNS = {name: (grid(), values) for name, values in TRUE.items()} | {
     "price": (cross(days=np.linspace(0, 900, 20)), {"A": -0.0107, "B": 3.0}),
     "progress": (cross(**SIZES, years=[0, 2, 4]), LOSS | {"g": 0.5, "h": 0.8}),
     "broken-1": (cross(scale=space(1, 1e5, 60)), None),
+    "broken-2": (
+        cross(scale=space(1, 1e7, 120)),
+        {"a": 0.2, "b": 3.0, "c0": 0.05, "c1": 0.4, "d1": 100.0, "f1": 0.3, "c2": -0.3,
+         "d2": 1e5, "f2": 0.3},
+    ),
+    "critical-batch": (cross(loss=np.linspace(2, 6, 12)), None),
+    "learning-curve": (cross(params=space(1e5, 1e9, 6), min_steps=space(3e2, 1e5, 8)), None),
+    "train-test": (cross(flops=space(1e14, 1e18, 6), elo=np.linspace(-1500, 0, 6)), None),
+    "intrinsic-performance": (
+        cross(params=space(1e4, 1e8, 7), interactions=space(1e5, 1e9, 7)),
+        {"Nc": 1e4, "Ec": 1e5, "alpha_N": 0.5, "alpha_E": 0.6, "beta": 0.4},
+    ),
+    "distillation": (
+        taught(cross(params=space(1e8, 1e10, 4), tokens=space(2e9, 2e11, 4),
+                     teacher_loss=[2.0, 2.2, 2.5, 2.9])),
+        {"c0": 2.0, "c1": 1.5, "f1": 0.1, "d1": 1.1, "A": 300.0, "B": 1500.0, "alpha": 0.32,
+         "beta": 0.34, "gamma": 1.0},
+    ),
 }  # fmt: skip
 
 epochs = DESIGNS["repeated"][0].pop("epochs")

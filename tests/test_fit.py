@@ -97,6 +97,16 @@ def test_farseer_finds_a_lower_minimum_than_sixty_four_restarts_elsewhere():
     assert found.certified[0]
 
 
+def test_farseer_on_the_smaller_runs_leaves_the_basin_of_least_squares(epoch):
+    """Starts ranked by least squares alone end at 2.91e-4 and 3.62e-4."""
+    flops = epoch["flops"]
+    folds = np.array([1.0 * (flops <= np.quantile(flops, share)) for share in (0.4, 0.5)])
+    columns = {k: epoch[k] for k in ("params", "tokens")}
+    found = solve(pretrain.FARSEER, columns, epoch["loss"], folds)
+    assert found.objective[0] < 2.5843e-4
+    assert found.objective[1] < 3.3875e-4
+
+
 @pytest.mark.parametrize("name", list(TRUE))
 def test_a_law_recovers_itself_without_noise(name):
     found = fit(simulated(name, 0), name, objective="lsqlog", draws=0, diagnostics=False)

@@ -131,6 +131,31 @@ def test_counts_that_hold_no_distribution_are_refused(n, c, message):
         sampling.fit_beta(n, c)
 
 
+def test_published_numbers_of_board_games_batches_and_learning_curves():
+    """Jones: ten times the training saves 10^1.2 of the search. Kaplan: B* at a loss of 1 nat."""
+    law = find("train-test")
+    needed = law.predict(law.coefficients("jones-2021-hex-9x9"),
+                         {"flops": [1e14, 1e15], "elo": [-500.0, -500.0]})  # fmt: skip
+    assert needed[0] / needed[1] == pytest.approx(10**1.2)
+    batch = find("critical-batch")
+    tokens = batch.predict(batch.coefficients("kaplan-2020"), {"loss": [1.0, 3.0]})
+    assert tokens == pytest.approx([2e8, 2e8 * 3 ** (-1 / 0.21)])
+    curve = find("learning-curve")
+    loss = curve.predict(curve.coefficients("kaplan-2020"), {"params": [8.8e13],
+                                                             "min_steps": [2.1e3]})  # fmt: skip
+    assert loss == pytest.approx([2.0])
+    assert not any(law.published[0].verified for law in (law, batch, curve))
+
+
+def test_a_student_without_a_gain_is_its_teacher():
+    """Where the data and size terms vanish a distilled student has the teacher's loss."""
+    law = find("distillation")
+    values = {"c0": 2.0, "c1": 1.5, "f1": 0.1, "d1": 1.1, "A": 300.0, "B": 1500.0, "alpha": 0.32,
+              "beta": 0.34, "gamma": 1.0}  # fmt: skip
+    columns = {"params": [1e30], "tokens": [1e30], "teacher_loss": [2.2], "student_loss": [1.8]}
+    assert law.predict(values, columns) == pytest.approx([2.2], rel=1e-6)
+
+
 def test_a_running_maximum_rises_without_a_trend_and_the_quantile_does_not():
     rng = np.random.default_rng(1)
     naive, honest = [], []

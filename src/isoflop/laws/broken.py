@@ -35,10 +35,18 @@ def broken(breaks: int) -> Law:
         Param(name="b", low=1e-12, high=1e15, start=(0.1, 100), log=True),
         Param(name="c0", low=-5, high=5, start=(0, 0.6), meaning="first slope"),
     ]
+    edges = np.geomspace(3, 1e6, breaks + 1).tolist()  # starts keep the breaks in order
     for i in range(1, breaks + 1):
         params += [
             Param(name=f"c{i}", low=-20, high=20, start=(-1, 3), meaning="change of slope"),
-            Param(name=f"d{i}", low=1e-6, high=1e30, start=(3, 1e6), unit="scale", log=True),
+            Param(
+                name=f"d{i}",
+                low=1e-6,
+                high=1e30,
+                start=(edges[i - 1], edges[i]),
+                unit="scale",
+                log=True,
+            ),
             Param(name=f"f{i}", low=0.01, high=10, start=(0.03, 1), log=True),
         ]
     return Law(
@@ -52,7 +60,8 @@ def broken(breaks: int) -> Law:
         output_unit="as measured",
         citation="Caballero et al. 2022, arXiv:2210.14891, eq. 1",
         published=DEMO if breaks == 1 else (),
-        note="`scale` is the one variable that grows: tokens, parameters, compute or steps.",
+        note="`scale` is the one variable that grows: tokens, parameters, compute or steps."
+        + ("" if breaks == 1 else " Published coefficients: none carried over."),
     )
 
 
@@ -66,4 +75,5 @@ DEMO = (
     ),
 )  # fmt: skip
 BROKEN = broken(1)
-ALL = (BROKEN,)
+BROKEN_TWICE = broken(2)
+ALL = (BROKEN, BROKEN_TWICE)

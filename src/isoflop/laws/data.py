@@ -173,6 +173,37 @@ TRANSFER = Law(
 )
 
 
+def _distilled(p: Mapping[str, Array], x: Mapping[str, Array]) -> Array:
+    teacher, own = x["teacher_loss"], x["student_loss"]
+    size = p["A"] * x["params"] ** -p["alpha"] + p["B"] * x["tokens"] ** -p["beta"]
+    ahead = (own * p["d1"] / teacher) ** (-1 / p["f1"])
+    return teacher + teacher ** -p["c0"] * (1 + ahead) ** (-p["c1"] * p["f1"]) * size ** p["gamma"]
+
+
+DISTILLED = Law(
+    name="distillation",
+    title="Distillation",
+    equation="L_S = L_T + L_T^-c0 (1 + (L_T/(L~_S d1))^(1/f1))^(-c1 f1) "
+    "(A N_S^-alpha + B D_S^-beta)^gamma",
+    formula=_distilled,
+    params=(
+        Param(name="c0", low=-20, high=20, start=(0, 3)),
+        Param(name="c1", low=-20, high=100, start=(0.1, 5)),
+        Param(name="f1", low=0.005, high=10, start=(0.03, 0.5), log=True),
+        Param(name="d1", low=0.1, high=10, start=(0.5, 2), log=True),
+        Param(name="A", low=1e-12, high=1e15, start=(10, 1e4), log=True),
+        Param(name="B", low=1e-12, high=1e15, start=(10, 1e5), log=True),
+        Param(name="alpha", low=0.01, high=3, start=(0.1, 0.7)),
+        Param(name="beta", low=0.01, high=3, start=(0.1, 0.7)),
+        Param(name="gamma", low=0.05, high=10, start=(0.5, 2)),
+    ),
+    inputs=("params", "tokens", "teacher_loss", "student_loss"),
+    citation="Busbridge et al. 2025, Distillation scaling laws, arXiv:2502.08606",
+    note="student_loss: what the student reaches on the same tokens without a teacher. The "
+    "published coefficients were not seen and are not given.",
+)
+
+
 def exponential_mixture(domains: int) -> Law:
     """Loss on one domain against the shares of `domains` training domains.
 
@@ -236,4 +267,4 @@ def log_mixture(domains: int, own: int = 1) -> Law:
 SHARE = 1e-3  # of a domain that is absent, so that its logarithm is finite
 MIXTURE = exponential_mixture(5)
 LOG_MIXTURE = log_mixture(5)
-ALL = (REPEATED, QUALITY, VOCABULARY, TRANSFER, MIXTURE, LOG_MIXTURE)
+ALL = (REPEATED, QUALITY, VOCABULARY, TRANSFER, DISTILLED, MIXTURE, LOG_MIXTURE)

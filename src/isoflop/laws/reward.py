@@ -144,4 +144,27 @@ ENTROPY = Law(
     note="At entropy 0 the reward is b - a, the ceiling. Published coefficients: none.",
 )
 
-ALL = (SIGMOID, LOG_LINEAR, OVEROPTIMISED_BEST, OVEROPTIMISED_TRAINED, ENTROPY)
+INTRINSIC = Law(
+    name="intrinsic-performance",
+    title="Intrinsic performance of reinforcement learning",
+    equation="I^-beta = (Nc/N)^alpha_N + (Ec/E)^alpha_E",
+    formula=lambda p, x: (
+        ((p["Nc"] / x["params"]) ** p["alpha_N"] + (p["Ec"] / x["interactions"]) ** p["alpha_E"])
+        ** (-1 / p["beta"])
+    ),
+    params=(
+        Param(name="Nc", low=1e-30, high=1e30, start=(1, 1e8), unit="params", log=True),
+        Param(name="Ec", low=1e-30, high=1e30, start=(1, 1e8), unit="interactions", log=True),
+        Param(name="alpha_N", low=0.01, high=5, start=(0.1, 1)),
+        Param(name="alpha_E", low=0.01, high=5, start=(0.1, 1)),
+        Param(name="beta", low=0.05, high=10, start=(0.2, 2)),
+    ),
+    inputs=("params", "interactions"),
+    output="intrinsic_performance",
+    output_unit="FLOPs",
+    citation="Hilton et al. 2023, Scaling laws for single-agent RL, arXiv:2301.13442",
+    note="I is the least compute that reaches the same return. The published coefficients were "
+    "not seen and are not given.",
+)
+
+ALL = (SIGMOID, LOG_LINEAR, OVEROPTIMISED_BEST, OVEROPTIMISED_TRAINED, ENTROPY, INTRINSIC)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from isoflop.law import Law, Param
+from isoflop.law import Law, Param, Published
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -61,7 +61,33 @@ BETA = Law(
     "model and task and were not carried over.",
 )  # fmt: skip
 
-ALL = (BROWN, BETA)
+TRAIN_TEST = Law(
+    name="train-test",
+    title="Search at test time against training",
+    equation="lg C_test = a lg C_train + b Elo + c",
+    formula=lambda p, x: 10 ** (p["a"] * np.log10(x["flops"]) + p["b"] * x["elo"] + p["c"]),
+    params=(
+        Param(name="a", low=-20, high=20, start=(-3, 0), meaning="decades a decade of training"),
+        Param(name="b", low=-1, high=1, start=(0, 0.01), unit="1/Elo"),
+        Param(name="c", low=-300, high=300, start=(0, 60)),
+    ),
+    inputs=("flops", "elo"),
+    output="test_flops",
+    output_unit="FLOPs",
+    citation="Jones 2021, Scaling scaling laws with board games, arXiv:2104.03113",
+    published=(
+        Published(
+            name="jones-2021-hex-9x9",
+            values={"a": -1.2, "b": 0.004, "c": 29.0},
+            source="arXiv:2104.03113",
+            verified=False,
+            note="Hex on 9 x 9; taken from a secondary note.",
+        ),
+    ),
+    note="Ten times the training saves about fifteen times the search at equal strength.",
+)
+
+ALL = (BROWN, BETA, TRAIN_TEST)
 
 REACH = 7.5  # of the quadrature in arcsinh of the logit: |logit| up to 900
 WIDEST = 1.5  # standard error of ln a beyond which the distribution is a guess

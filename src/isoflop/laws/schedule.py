@@ -332,4 +332,31 @@ MULTI_POWER = Law(
     fast=_multi_power_chart,
 )
 
-ALL = (TISSUE, MULTI_POWER)
+LEARNING_CURVE = Law(
+    name="learning-curve",
+    title="Learning curve at a rate that does not fall",
+    equation="L = (Nc/N)^alpha_N + (Sc/S_min)^alpha_S",
+    formula=lambda p, x: (
+        (p["Nc"] / x["params"]) ** p["alpha_N"] + (p["Sc"] / x["min_steps"]) ** p["alpha_S"]
+    ),
+    params=(
+        Param(name="Nc", low=1e-30, high=1e60, start=(1e10, 1e16), unit="params", log=True),
+        Param(name="Sc", low=1e-9, high=1e30, start=(1e2, 1e5), unit="steps", log=True),
+        Param(name="alpha_N", low=0.003, high=3, start=(0.03, 0.3)),
+        Param(name="alpha_S", low=0.01, high=5, start=(0.2, 1.5)),
+    ),
+    inputs=("params", "min_steps"),
+    citation="Kaplan et al. 2020, arXiv:2001.08361, eq. 1.6",
+    published=(
+        Published(
+            name="kaplan-2020",
+            values={"Nc": 8.8e13, "Sc": 2.1e3, "alpha_N": 0.076, "alpha_S": 0.76},
+            source="arXiv:2001.08361",
+            verified=False,
+            note="Taken from a secondary note; Nc and alpha_N are of the law in N alone.",
+        ),
+    ),
+    note="min_steps: S / (1 + B_crit/B), the steps that a batch far above the critical one takes.",
+)
+
+ALL = (TISSUE, MULTI_POWER, LEARNING_CURVE)

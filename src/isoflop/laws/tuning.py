@@ -166,6 +166,28 @@ POWER_LINES_BATCH = power_product(
     note="Of the published law only the exponent .383 is carried over; its factor was not checked.",
 )
 
+CRITICAL_BATCH = Law(
+    name="critical-batch",
+    title="Critical batch size",
+    equation="B_crit = B L^(-1/alpha_B)",
+    formula=lambda p, x: p["B"] * x["loss"] ** (-1 / p["alpha_B"]),
+    params=(
+        Param(name="B", low=1, high=1e30, start=(1e7, 1e10), unit="tokens", log=True),
+        Param(name="alpha_B", low=0.02, high=5, start=(0.1, 0.5), meaning="exponent of the loss"),
+    ),
+    inputs=("loss",),
+    output="batch_tokens",
+    output_unit="tokens",
+    citation="Kaplan et al. 2020, arXiv:2001.08361, eq. 1.4",
+    published=(
+        Published(
+            name="kaplan-2020", values={"B": 2e8, "alpha_B": 0.21},
+            source="arXiv:2001.08361", verified=False, note="Taken from a secondary note.",
+        ),
+    ),
+    note="At this batch a loss takes twice the least number of tokens and twice the least steps.",
+)  # fmt: skip
+
 KNOBS = {"params": "N", "tokens": "D", "learning_rate": "R", "batch_tokens": "T"}
 PAIRS = tuple(combinations_with_replacement(KNOBS, 2))
 
@@ -211,7 +233,7 @@ RESPONSE = Law(
 
 ALL = (
     STEP_LEARNING_RATE, STEP_BATCH, DEEPSEEK_LEARNING_RATE, DEEPSEEK_BATCH, PORIAN_LEARNING_RATE,
-    PORIAN_BATCH, BJORCK_LEARNING_RATE, POWER_LINES_BATCH, RESPONSE,
+    PORIAN_BATCH, BJORCK_LEARNING_RATE, POWER_LINES_BATCH, CRITICAL_BATCH, RESPONSE,
 )  # fmt: skip
 
 
@@ -230,5 +252,5 @@ def advice(params: float, tokens: float) -> dict[str, float]:
             )[0]
         )
         for law in ALL
-        if law.published
+        if law.published and set(law.inputs) <= set(columns)
     }
