@@ -32,7 +32,7 @@ def pick_precision(device: str, precision: Precision = "auto") -> torch.dtype:
 def pick_compile(device: str, compiled: Compile = "auto") -> bool:
     """Choose torch.compile where kernels are short beside their launch, on a GPU.
 
-    On a CPU it takes a minute of one core for a step that takes a fifth less (`bench/step.py`).
+    On a CPU it costs more than most runs of a ladder would gain (`bench/step.py --compile`).
     """
     return compiled == "always" or (compiled == "auto" and device == "cuda")
 
