@@ -228,19 +228,6 @@ def test_another_config_is_refused(finished):
         train_rung(other)
 
 
-def test_a_folder_from_before_a_key_existed_holds_its_default(finished, tmp_path):
-    before = replace(finished, folder=str(tmp_path), rung=replace(RUNG, tokens=TOKENS[:1]))
-    train_rung(before)
-    for path in tmp_path.rglob("config.toml"):
-        lines = path.read_text().splitlines()
-        path.write_text("\n".join(line for line in lines if "depth_power" not in line))
-    train_rung(replace(before, rung=RUNG))
-    assert result(before, TOKENS[1]) == result(finished, TOKENS[1])
-    hot = replace(RECIPE, rates=Rates(depth_power=1.0))
-    with pytest.raises(LabError, match=r"now: depth_power = 1.0\)"):
-        train_rung(replace(before, recipe=hot, rung=replace(RUNG, tokens=TOKENS[:1], depth=1)))
-
-
 def test_more_tokens_than_the_corpus_holds_are_refused(finished, tmp_path):
     job = replace(finished, folder=str(tmp_path), rung=replace(RUNG, tokens=(10_000_000,)))
     with pytest.raises(ValueError, match="they would repeat"):

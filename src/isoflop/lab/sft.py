@@ -131,7 +131,7 @@ def sft(
     files.make_folder(folder)
     with files.lock(folder):
         config = _config(weights, shape, batches, recipe, tokens=tokens, seed=seed)
-        claim(folder, config, defaults={"recipe": {"rates": asdict(SftRecipe().rates)}})
+        claim(folder, config)
         state = load_latest(folder, at_most=len(batches.steps), messages=[], device=device)
         if state is None:
             fresh = {k: v.detach().clone().to(device) for k, v in weights.items()}

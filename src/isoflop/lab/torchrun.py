@@ -39,7 +39,6 @@ from isoflop.lab.sharded import (
 from isoflop.lab.state import Loop, State, advance
 from isoflop.lab.step import Bench, batch_of
 from isoflop.lab.train import (
-    DEFAULTS,
     Job,
     claim,
     conclude,
@@ -125,7 +124,7 @@ def train_sharded(job: Job) -> None:
     mesh = init_device_mesh("cuda" if job.device == "cuda" else "cpu", (dist.get_world_size(),))
     if first:
         config = {**describe(job, bench), "rung": job.rung.name}
-        claim(files.make_folder(trunk), config, defaults=DEFAULTS)
+        claim(files.make_folder(trunk), config)
     dist.barrier()
     weights = init_weights(bench.shape, seed=job.rung.seed, device=bench.device)
     model = shard(Sharded(weights, bench.shape), mesh)
@@ -160,7 +159,7 @@ def decay(
     first, steps = dist.get_rank() == 0, job.recipe.steps(tokens)
     config = {**describe(job, bench), "tokens": tokens, "steps": steps}
     if first:
-        claim(files.make_folder(run), config, defaults=DEFAULTS)
+        claim(files.make_folder(run), config)
     dist.barrier()
     begun = load(run, state, at_most=steps, at_least=state.step)
     if begun is None and first:

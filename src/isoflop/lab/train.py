@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,13 +24,12 @@ from isoflop.lab.evaluate import measure
 from isoflop.lab.files import LabError
 from isoflop.lab.model import init_weights
 from isoflop.lab.optim import init_state
-from isoflop.lab.recipe import Recipe, Rung, as_table, overlay
+from isoflop.lab.recipe import Recipe, Rung, as_table
 from isoflop.lab.shape import Model
 from isoflop.lab.state import Loop, State, advance, load_latest, store
 from isoflop.lab.step import Bench, build_bench, noise_scale, train_steps
 
 SAVE_SECONDS = 10.0
-DEFAULTS = {"recipe": as_table(Recipe()), "model": asdict(Model())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ def train_rung(job: Job) -> list[str]:
     with files.lock(trunk):
         bench = set_up(job)
         config = {**describe(job, bench), "rung": job.rung.name}
-        claim(trunk, config, defaults=DEFAULTS)
+        claim(trunk, config)
         messages: list[str] = []
         state = None
         for tokens in job.rung.tokens:
@@ -147,17 +145,12 @@ def describe(job: Job, bench: Bench) -> dict:
     }
 
 
-def claim(folder: Path, config: dict, *, defaults: dict | None = None) -> None:
-    """Write the config of a fresh folder; refuse a folder that holds another config.
-
-    A folder written before a key existed holds its default: `defaults` has those, by table.
-    """
+def claim(folder: Path, config: dict) -> None:
+    """Write the config of a fresh folder; refuse a folder that holds another config."""
     path, text = folder / "config.toml", tomli_w.dumps(config)
     if not path.exists():
         files.write_bytes(path, text.encode())
-        return
-    held = tomli_w.dumps(overlay(defaults or {}, tomllib.loads(path.read_text())))
-    if tomllib.loads(held) != tomllib.loads(text):
+    elif (held := path.read_text()) != text:
         changed = [
             line for line in text.splitlines() if line not in held.splitlines() and "=" in line
         ]
@@ -228,7 +221,7 @@ def finish(
     """Decay a copy of the trunk's state to the end of one run, validate it, write its result."""
     files.make_folder(run)
     config = {**describe(job, bench), "tokens": tokens, "steps": job.recipe.steps(tokens)}
-    claim(run, config, defaults=DEFAULTS)
+    claim(run, config)
     decaying = load_latest(run, at_most=config["steps"], messages=messages, device=job.device)
     if decaying is None:
         decaying = replace(
