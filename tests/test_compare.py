@@ -46,6 +46,23 @@ def pair(seed, *, lead, growth, shared=True):
     return a, arm(cells, noise, lead=lead, growth=growth, name="b")
 
 
+def test_arms_of_other_parameters_are_paired_by_their_cells():
+    """A router's .5% of parameters apart, two arms of one noise: known better than unpaired."""
+    rng = np.random.default_rng(0)
+    (n, d), noise = grid(), NOISE * rng.standard_normal(16)
+    named = {"cell": [f"size {k}" for k in range(16)]}
+    widths = {}
+    for more in ({}, named):
+        a = arm((n, d), noise, more=more)
+        b = arm((1.005 * n, d), noise, lead=0.2, name="b", more=more)
+        found = compare(a, b, draws=80)
+        low, *_, high = found.at
+        widths[found.paired] = high.high - high.low
+        assert low.low <= np.exp(0.2) <= low.high
+    assert set(widths) == {0, 16}
+    assert widths[16] < 0.5 * widths[0]
+
+
 KINDS = {"none": (0.0, 0.0), "constant": (0.2, 0.0), "growing": (0.2, 0.15)}
 
 

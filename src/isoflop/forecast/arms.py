@@ -231,9 +231,16 @@ def _inflated(
 
 
 def _cells(a: Runs, b: Runs) -> tuple[NDArray[np.intp], int]:
-    """A number for each row, equal for the k-th run of one configuration in both arms."""
-    names = [c for c in ("params", "tokens") if c in a and c in b] or ["flops"]
-    names += ["seed"] if "seed" in a and "seed" in b else []
+    """A number for each row, equal for the k-th run of one configuration in both arms.
+
+    A configuration is what column `cell` says where both tables have it, as recipes of other
+    parameters at one size need; else params, tokens and seed.
+    """
+    if "cell" in a and "cell" in b:
+        names = ["cell"]
+    else:
+        names = [c for c in ("params", "tokens") if c in a and c in b] or ["flops"]
+        names += ["seed"] if "seed" in a and "seed" in b else []
     numbers: dict[tuple[str, ...], int] = {}
     labels, found = [], []
     for table in (a, b):

@@ -33,7 +33,7 @@ from isoflop.tables import Runs
 
 Columns = dict[str, list[Any]]
 METRICS = ("loss", "continuation", "cloze", "infill")
-COMPARED = ("run", "seed", "params", "tokens", "flops", "loss")
+COMPARED = ("run", "cell", "seed", "params", "tokens", "flops", "loss")
 ROLES = ("ladder", "seed")
 
 
@@ -164,13 +164,16 @@ def report_of(trial: Trial, verdict: Verdict) -> Report:
 
 
 def runs_of(columns: Columns, name: str, *, metric: str) -> Runs:
-    """An arm's runs as a table; its FLOPs are the exact ones, attention included."""
+    """An arm's runs as a table; its FLOPs are the exact ones, attention included.
+
+    Runs of one width, depth, seed and token count are one cell, whatever the arm adds to them.
+    """
     if metric not in columns:
         raise ValueError(
             f"arm {name!r} has no {metric!r}: give recipe.cloze_questions a number above 0"
         )
     keep = [k for k, role in enumerate(columns["role"]) if role in ROLES]
-    source = {"flops": "flops_exact", "loss": metric}
+    source = {"flops": "flops_exact", "loss": metric, "cell": "run"}
     return Runs.of(
         {column: [columns[source.get(column, column)][k] for k in keep] for column in COMPARED},
         name=name,
