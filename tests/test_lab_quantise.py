@@ -65,7 +65,7 @@ def test_a_climb_s_table_says_what_rounding_adds(climbed):
         held = json.loads((folder / "runs" / name / "result.json").read_text())
         assert value == pytest.approx(held["loss"], abs=0.01)  # that one is of bfloat16
     added = np.reshape(columns["loss_added"], (3, 3))
-    assert (np.abs(added[:, 2]) < 0.2 * np.abs(added[:, 0])).all()
+    assert np.abs(added[:, 2]).max() < 0.05 * np.abs(added[:, 0]).max()
     if ladder.recipe.objective.next_token == 1:  # half the steps are too few to lose by rounding
         assert (added[:, 0] > 0).all()
     assert found.law is None  # two sizes only
