@@ -130,8 +130,7 @@ def sft(
     batches = plan(examples, recipe, tokens=tokens, seed=seed, stop=stop)
     files.make_folder(folder)
     with files.lock(folder):
-        config = _config(weights, shape, batches, recipe, tokens=tokens, seed=seed)
-        claim(folder, config)
+        claim(folder, _config(weights, shape, batches, recipe, tokens=tokens, seed=seed))
         state = load_latest(folder, at_most=len(batches.steps), messages=[], device=device)
         if state is None:
             fresh = {k: v.detach().clone().to(device) for k, v in weights.items()}

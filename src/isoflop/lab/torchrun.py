@@ -123,8 +123,7 @@ def train_sharded(job: Job) -> None:
     bench = set_up(job)
     mesh = init_device_mesh("cuda" if job.device == "cuda" else "cpu", (dist.get_world_size(),))
     if first:
-        config = {**describe(job, bench), "rung": job.rung.name}
-        claim(files.make_folder(trunk), config)
+        claim(files.make_folder(trunk), {**describe(job, bench), "rung": job.rung.name})
     dist.barrier()
     weights = init_weights(bench.shape, seed=job.rung.seed, device=bench.device)
     model = shard(Sharded(weights, bench.shape), mesh)
