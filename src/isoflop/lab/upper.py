@@ -27,7 +27,7 @@ from isoflop.forecast.curve import CurveScore, posterior
 from isoflop.knowing import Knowledge, SampleCurve, know, sample_curve
 from isoflop.lab import files
 from isoflop.lab.device import count_cores, single_thread
-from isoflop.lab.dimensions import answer_all, known_apart, rungs_of
+from isoflop.lab.dimensions import PROMPT, answer_all, known_apart, rungs_of
 from isoflop.lab.model import Shape, Weights, count_params, init_weights
 from isoflop.lab.pool import open_pool
 from isoflop.lab.recipe import Upper
@@ -52,7 +52,6 @@ TASKS: dict[str, Callable[[], Task]] = {
 KNOWN = 400  # training problems whose answers teach the probe
 POINTS = 16  # of a learning curve
 TEST_SEED = 99
-LONGEST_PROMPT = 24  # bytes that the context holds beside an answer
 DRAWS = 200
 
 
@@ -187,7 +186,7 @@ def task_of(upper: Upper) -> Task:
 
 
 def shape_at(upper: Upper, width: int) -> Shape:
-    context = task_of(upper).length + LONGEST_PROMPT
+    context = task_of(upper).length + PROMPT
     return Shape(width=width, depth=upper.depth, vocab=256, context=context)
 
 
