@@ -32,7 +32,7 @@ from isoflop.lab.table import noise_floor, slopes, table
 from isoflop.lab.trials import read_trials, tried_of
 from isoflop.lab.upper import Rungs, climb_rungs
 from isoflop.page import Density, Noise, Reproduce, Slope, Warn, write_page
-from isoflop.page.analysis import analyse, report_of
+from isoflop.page.analysis import Analysis, analyse, report_of
 from isoflop.page.embed import core_of, thinking_of
 from isoflop.page.upper import (
     densities_of,
@@ -102,12 +102,13 @@ def climb(
     known = runs_of(table(folder), ladder.name, target=False)
     made = seal_once(ladder, known, folder)
     tell({"kind": "sealed", "text": str(made), "seal": made.seal})
-    page = show_climb(ladder, folder, made, None)
+    seen = analyse(known)
+    page = show_climb(ladder, folder, seen, made, None)
     run(ladder, folder, roles=("target",), **shared)
     observed = runs_of(table(folder), ladder.name, target=True)
     scored = score_once(made, observed, known, folder)
-    dense = loss_densities(pool(known), observed)
-    page = show_climb(ladder, folder, made, scored, dense)
+    dense = loss_densities(seen.pool, observed)
+    page = show_climb(ladder, folder, seen, made, scored, dense)
     rungs = None
     if ladder.upper is not None:
         rungs = climb_rungs(
@@ -115,7 +116,7 @@ def climb(
             on_event=on_event,
         )  # fmt: skip
         files.write_json(folder / "upper" / "rungs.json", rungs.to_json())
-        page = show_climb(ladder, folder, made, scored, dense, rungs)
+        page = show_climb(ladder, folder, seen, made, scored, dense, rungs)
     return Climb(
         folder=folder, runs=table(folder), forecast=made, score=scored, density=dense, page=page,
         rungs=rungs,
@@ -173,6 +174,7 @@ def target_tokens(ladder: Ladder) -> float:
 def show_climb(
     ladder: Ladder,
     folder: Path,
+    seen: Analysis,
     made: Forecast,
     scored: Score | None,
     dense: LossDensities | None = None,
@@ -180,15 +182,15 @@ def show_climb(
 ) -> Path:
     """Write the page of a climb as it stands; after the score it proposes the next run.
 
+    seen: the runs below the target, analysed.
     A verdict on trial and error in `trials` of the folder (see `bench/trials.py`) is shown too.
     """
     columns = table(folder)
-    known = runs_of(columns, ladder.name, target=False)
     everything = pool(runs_of(columns, ladder.name, target=None))
     spent, flops = np.array(columns["core_seconds"]), np.array(columns["flops"])
     largest = int(np.argmax(flops))
     report = report_of(
-        analyse(known),
+        seen,
         asked=everything,
         chip=core_of(float(spent[largest] / flops[largest])),
         title=f"isoflop climb: {ladder.name}",
